@@ -260,6 +260,32 @@ class FrameReader:
         self._advance(start + position)
         return block[:position], (starts, ends)
 
+    def peek_frames(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Look at frames received and not handed out, leaving them where they are.
+
+        Parameters
+        ----------
+        after : int
+            Offset in the stream (as :attr:`offset` counts) to begin at; it must be the
+            end of a frame seen earlier.
+
+        Yields
+        ------
+        tuple of int and bytes
+            Offset of the end of the frame, and its first 32 bytes.
+        """
+        base = self.offset - self._start
+        position = max(after - base, self._start)
+        while True:
+            try:
+                span = self._next(position)
+            except FrameError:
+                return
+            if span is None:
+                return
+            position = span[1]
+            yield base + position, bytes(self._buffer[span[0] : min(position, span[0] + 32)])
+
     def fill(self) -> bool:
         """Read once, as much as has arrived; False when the stream has ended.
 

@@ -37,10 +37,10 @@ else:
     if _get_class is None:  # pragma: no cover - protobuf 4.21 only
         _get_class = message_factory.MessageFactory(_pool).GetPrototype
 
-    for _name, _descriptor in DESCRIPTOR.message_types_by_name.items():
-        _class = _get_class(_descriptor)
+    for _name, _message in DESCRIPTOR.message_types_by_name.items():
+        _class = _get_class(_message)
         _class.__module__ = __name__
         globals()[_name] = _class
-    for _name, _descriptor in DESCRIPTOR.enum_types_by_name.items():
-        globals()[_name] = EnumTypeWrapper(_descriptor)
-        globals().update((value.name, value.number) for value in _descriptor.values)
+    for _name, _enum in DESCRIPTOR.enum_types_by_name.items():
+        globals()[_name] = EnumTypeWrapper(_enum)
+        globals().update((value.name, value.number) for value in _enum.values)

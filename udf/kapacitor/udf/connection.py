@@ -1,0 +1,290 @@
+"""One conversation with Kapacitor: blocks of frames in, frames out, never silent.
+
+Two threads use a connection. The *loop* takes blocks of frames and handles them. The
+*attendant* wakes some times a second, and while the loop is busy it does what must not
+wait: it sends results that were gathered, and it answers keepalives, reading ahead of
+the loop to find them. What it reads ahead is bounded; when the bound is reached it lets
+Kapacitor feel the pressure of a full pipe, and sends a keepalive unasked at every
+wake-up (Kapacitor takes any response as a sign of life), because the request it ought
+to answer may be stuck in Kapacitor itself.
+"""
+
+import logging
+import select
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kapacitor.udf import udf_pb2
+from kapacitor.udf.framing import FrameError, FrameReader, FrameWriter
+
+logger = logging.getLogger("kapacitor.udf")
+
+TICK: Final = 0.05
+"""Seconds between the attendant's wake-ups."""
+
+READ_AHEAD: Final = 1024 * 1024
+"""Bytes read ahead of a busy handler before Kapacitor has to wait."""
+
+FLUSH_AFTER: Final = 0.001
+"""Seconds that a response sent with ``flush`` may wait for company."""
+
+_KEEPALIVE = 0x1A  # first byte of a Request whose only field is a keepalive
+_LONG_BUSY = 10.0
+
+Block = tuple[bytes, tuple[list[int], list[int]]]
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What an agent has done so far.
+
+    Attributes
+    ----------
+    points : int
+        Points received.
+    responses : int
+        Messages sent.
+    bytes_in : int
+        Bytes of the frames received.
+    failed : int
+        Requests whose handler raised and which were skipped.
+    quarantined : int
+        Points set aside because they could not be used.
+    busy : float
+        Seconds spent on anything but waiting for input.
+    started : float
+        When, on the monotonic clock.
+    """
+
+    points: int = 0
+    responses: int = 0
+    bytes_in: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    busy: float = 0.0
+    started: float = 0.0
+
+    def __str__(self) -> str:
+        elapsed = time.monotonic() - self.started
+        return (
+            f"points={self.points} responses={self.responses} bytes_in={self.bytes_in} "
+            f"failed={self.failed} quarantined={self.quarantined} "
+            f"busy={self.busy:.3f}s elapsed={elapsed:.3f}s"
+        )
+
+
+class Connection:
+    """A framed, bounded, always answering conversation with Kapacitor.
+
+    Parameters
+    ----------
+    stream_in, stream_out : int or file-like
+        As :class:`~kapacitor.udf.framing.FrameReader` and ``FrameWriter`` take them.
+    """
+
+    def __init__(self, stream_in: Any, stream_out: Any) -> None:
+        self.statistics = Statistics(started=time.monotonic())
+        self._reader = FrameReader(stream_in)
+        self._writer = FrameWriter(stream_out, limit=64 * 1024)
+        self._poll = _poller(stream_in)
+        self._reading = threading.Lock()
+        self._writing = threading.Lock()
+        self._flushed = 0.0
+        self._wanted = False  # a response asked to be flushed and was not yet
+
+        self._busy_since: float | None = None
+        self._warned = _LONG_BUSY
+        self._block: Block = (b"", ([], []))
+        self._block_offset = 0
+        # Keepalives are told apart by their number in the stream.
+        self._met = 0  # passed by the loop
+        self._met_before_block = 0
+        self._answered = 0
+        self._scanned = (0, 0)  # the attendant's offset in the stream, keepalives before it
+
+        self._stopping = threading.Event()
+        self._attendant = threading.Thread(target=self._attend, name="attendant", daemon=True)
+
+    def start(self) -> None:
+        """Start the attendant."""
+        self._attendant.start()
+
+    def close(self) -> None:
+        """Send what is gathered and stop the attendant; the streams stay open.
+
+        Raises
+        ------
+        OSError
+            When the other side is gone; the attendant is stopped all the same.
+        """
+        self._stopping.set()
+        if self._attendant.ident is not None and self._attendant is not threading.current_thread():
+            self._attendant.join()
+        with self._writing:
+            self._writer.flush()
+
+    def read_block(self) -> Block:
+        """Take what has arrived, waiting for at least one frame; empty at the end.
+
+        Everything gathered is sent before waiting, so nothing is held back from an
+        idle stream.
+
+        Raises
+        ------
+        FrameError
+            When the input is not frames or ends inside one.
+        """
+        now = time.monotonic()
+        if self._busy_since is not None:
+            self.statistics.busy += now - self._busy_since
+            self._busy_since = None
+            self._warned = _LONG_BUSY
+        with self._reading:
+            offset = self._reader.offset
+            taken = self._reader.take_block()
+            if not taken[0]:
+                self.flush()
+                while not taken[0] and self._reader.fill():
+                    taken = self._reader.take_block()
+            self._block, self._block_offset = taken, offset
+            self._met_before_block = self._met
+        self._busy_since = time.monotonic()
+        self.statistics.bytes_in += len(taken[0])
+        return taken
+
+    def send(self, message: bytes, *, flush: bool = False) -> None:
+        """Send one serialized response.
+
+        Parameters
+        ----------
+        message : bytes
+            The response.
+        flush : bool
+            Send it now. Of a quick series only the first is sent on its own; the rest
+            follow together, at the latest a millisecond after, or when the input is idle.
+        """
+        with self._writing:
+            self.statistics.responses += 1
+            self._writer.write(message)
+            if not flush:
+                return
+            now = time.monotonic()
+            if self._busy_since is None or now - self._flushed > FLUSH_AFTER:
+                self._flushed = now
+                self._wanted = False
+                self._writer.flush()
+            else:
+                self._wanted = True
+
+    def send_frames(self, frames: bytes | bytearray, count: int) -> None:
+        """Send responses that carry their lengths already."""
+        with self._writing:
+            self.statistics.responses += count
+            self._writer.write_frames(frames)
+
+    def flush(self) -> None:
+        """Send everything gathered."""
+        with self._writing:
+            self._wanted = False
+            if self._writer.pending:
+                self._flushed = time.monotonic()
+                self._writer.flush()
+
+    def answer_keepalive(self, request: udf_pb2.KeepaliveRequest) -> None:
+        """Answer the keepalive that the loop met, unless the attendant already has."""
+        with self._writing:
+            self._met += 1
+            if self._answered >= self._met:
+                return
+            self._answered = self._met
+            self._answer(request.time)
+
+    def _answer(self, nanoseconds: int) -> None:
+        response = udf_pb2.Response()
+        response.keepalive.time = nanoseconds
+        self._writer.write(response.SerializeToString())
+        self._writer.flush()
+
+    def _attend(self) -> None:
+        while not self._stopping.wait(TICK):
+            try:
+                if self._writer.pending:
+                    self.flush()
+                since = self._busy_since
+                busy = 0.0 if since is None else time.monotonic() - since
+                if busy > TICK:
+                    self._keep_alive()
+                    if busy > self._warned:
+                        logger.warning("the handler has been busy for %.0f s", busy)
+                        self._warned *= 2
+            except OSError as error:
+                # The loop meets the same error at its next read or write and ends there.
+                logger.debug("attendant: %s", error)
+                return
+
+    def _keep_alive(self) -> None:
+        """Answer the keepalives that wait behind the loop's block of work."""
+        if not self._reading.acquire(blocking=False):
+            return  # the loop is reading: it is not busy any more
+        try:
+            full = self._read_ahead()
+            requests = self._find_keepalives()
+        finally:
+            self._reading.release()
+        with self._writing:
+            for number, nanoseconds in requests:
+                if number > max(self._answered, self._met):
+                    self._answered = number
+                    self._answer(nanoseconds)
+            if full and not requests:
+                self._answer(time.time_ns())
+
+    def _read_ahead(self) -> bool:
+        """Read what has arrived; True when a keepalive could be stuck behind it."""
+        if self._poll is None:
+            return True
+        while self._reader.pending < READ_AHEAD:
+            if not self._poll.poll(0):
+                return False
+            try:
+                if not self._reader.fill():
+                    return False
+            except FrameError:
+                return False  # the loop meets it in its turn
+        return True
+
+    def _find_keepalives(self) -> list[tuple[int, int]]:
+        """Return number and time of the keepalives the attendant has not looked at yet."""
+        offset, number = self._scanned
+        if offset < self._block_offset:
+            offset, number = self._block_offset, self._met_before_block
+        found = []
+        block, (starts, ends) = self._block
+        if offset < self._block_offset + len(block):
+            for start, end in zip(starts, ends, strict=True):
+                if block[start : start + 1] == b"\x1a" and start + self._block_offset >= offset:
+                    found.append(block[start:end])
+            offset = self._block_offset + len(block)
+        for end, frame in self._reader.peek_frames(offset):
+            if frame[:1] == b"\x1a":
+                found.append(frame)
+            offset = end
+        requests = []
+        for frame in found:
+            request = udf_pb2.Request.FromString(frame)
+            number += 1
+            requests.append((number, request.keepalive.time))
+        self._scanned = offset, number
+        return requests
+
+
+def _poller(stream: Any) -> "select.poll | None":
+    try:
+        descriptor = stream if isinstance(stream, int) else stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return poll
