@@ -1,0 +1,55 @@
+# Verbs only; the logic is in `python -m stack` and in .ci/. `make` shows what there is.
+PYTHON ?= python3
+RUN := .venv/bin/python -m
+SEED ?= 1
+TASK ?= print_temps
+ARGS ?=
+
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up down logs ps clean lint images bench
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "  STACK=compose or STACK=native chooses the backend; without it, the first that works is used."
+
+# The virtual environment, made anew when the locked requirements change.
+.venv/ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; run make PYTHON=python3.11" >&2; exit 1; }
+	@echo "Installing the locked Python requirements into .venv (about a minute) ..."
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: .venv/ready ## Run the main job: 24 h of printer data, three anomalies (SEED=7 TASK=print_temps_multi)
+	@$(RUN) stack demo --seed $(SEED) --task $(TASK) $(ARGS)
+
+test: .venv/ready ## Run every test on every backend this machine offers
+	@$(RUN) stack test $(ARGS)
+
+up: .venv/ready ## Start the stack, the simulator sending, and wait until it is healthy
+	@$(RUN) stack up
+
+down: .venv/ready ## Stop the stack and keep its data
+	@$(RUN) stack down
+
+ps: .venv/ready ## Show what runs and where
+	@$(RUN) stack ps
+
+logs: .venv/ready ## Show the services' logs (ARGS="-f kapacitor" follows one)
+	@$(RUN) stack logs $(ARGS)
+
+clean: .venv/ready ## Stop the stack and delete its data
+	@$(RUN) stack clean
+
+images: .venv/ready ## Build all images on this machine, for sites with no registry
+	@$(RUN) stack images
+
+lint: .venv/ready ## Check the Python code
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@MYPYPATH=udf:telegraf:. .venv/bin/mypy -p stack -p simulator -p kapacitor.udf -p detectors -p lineprotocol
+
+bench: .venv/ready ## Compare with the stock agents and print ratios
+	@$(RUN) tests.bench $(ARGS)

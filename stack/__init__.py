@@ -1,0 +1,1 @@
+"""The commands behind the Makefile: build the engines, run the stack, run its main job."""

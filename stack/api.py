@@ -1,0 +1,232 @@
+"""The parts of InfluxDB's and Kapacitor's HTTP APIs that the commands and tests use.
+
+References
+----------
+https://docs.influxdata.com/influxdb/v1/tools/api/
+https://docs.influxdata.com/kapacitor/v1/working/api/
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+from stack.errors import StackError
+
+
+def wait_for(what: str, ready: Callable[[], Any], seconds: float = 60.0, hint: str = "") -> Any:
+    """Poll `ready` until it returns something true, and return that.
+
+    Raises
+    ------
+    StackError
+        After `seconds`, naming `what`.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        if result := ready():
+            return result
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"{what}: not within {seconds:.0f} s", hint or "`make logs` tells more"
+            )
+        time.sleep(0.05)
+
+
+def _checked(response: requests.Response) -> requests.Response:
+    if response.status_code >= 400:
+        raise StackError(
+            f"{response.request.method} {response.url} was refused "
+            f"({response.status_code}): {response.text.strip()[:1000]}"
+        )
+    return response
+
+
+class InfluxDB:
+    """Queries and writes to one InfluxDB 1.x.
+
+    Parameters
+    ----------
+    url
+        Such as http://127.0.0.1:8086.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.session = requests.Session()
+
+    def query(self, statement: str, database: str = "") -> list[dict[str, Any]]:
+        """Return the rows of every series of one statement, a dict a row, with its name and tags.
+
+        The name of the series (a measurement, or what SHOW lists by) is under `series`.
+
+        Raises
+        ------
+        StackError
+            When InfluxDB refuses the statement.
+        """
+        response = _checked(
+            self.session.get(
+                f"{self.url}/query",
+                params={"q": statement, "db": database, "epoch": "ns"},
+                timeout=60,
+            )
+        )
+        result = response.json()["results"][0]
+        if "error" in result:
+            raise StackError(f"InfluxDB refused {statement!r}: {result['error']}")
+        return [
+            {"series": series.get("name", ""), **series.get("tags", {})}
+            | dict(zip(series["columns"], row, strict=True))
+            for series in result.get("series", [])
+            for row in series.get("values", [])
+        ]
+
+    def count(self, database: str, measurement: str, field: str) -> int:
+        """Return how many points of `measurement` have `field`."""
+        rows = self.query(f'SELECT count("{field}") FROM "{measurement}"', database)
+        return sum(row["count"] for row in rows)
+
+    def write(self, database: str, lines: str, precision: str = "ns") -> None:
+        """Write line protocol; raise `StackError` with InfluxDB's reason if it refuses."""
+        _checked(
+            self.session.post(
+                f"{self.url}/write",
+                params={"db": database, "precision": precision},
+                data=lines.encode(),
+                timeout=60,
+            )
+        )
+
+    def subscriptions(self, database: str) -> list[dict[str, Any]]:
+        """Return the subscriptions to a database: where InfluxDB sends what is written to it."""
+        rows = self.query("SHOW SUBSCRIPTIONS")
+        return [row for row in rows if row["series"] == database]
+
+    def telegraf_received(self) -> int:
+        """Return how many points Telegraf says its /write has taken since it started."""
+        rows = self.query(
+            'SELECT last("metrics_gathered") AS points FROM "internal_gather"'
+            " WHERE \"input\" = 'influxdb_listener'",
+            "telegraf",
+        )
+        return sum(int(row["points"]) for row in rows)
+
+    def subscriber_statistics(self) -> dict[str, int]:
+        """Return how many points went to subscribers, and how many writes to them failed."""
+        rows = self.query("SHOW STATS FOR 'subscriber'")
+        totals: dict[str, int] = {"pointsWritten": 0, "writeFailures": 0}
+        for row in rows:
+            # The rows with a destination say the same again, by subscription.
+            if "destination" not in row:
+                for name in totals:
+                    totals[name] += int(row.get(name) or 0)
+        return totals
+
+
+class Kapacitor:
+    """Tasks, recordings and replays of one Kapacitor.
+
+    Parameters
+    ----------
+    url
+        Such as http://127.0.0.1:9092.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = f"{url}/kapacitor/v1"
+        self.session = requests.Session()
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        response = _checked(
+            self.session.request(method, f"{self.url}{path}", timeout=60, **arguments)
+        )
+        return response.json() if response.content else None
+
+    def define(self, task: str, script: str, kind: str = "stream", enabled: bool = False) -> None:
+        """Define `task`, or define it anew; its databases come from the script's dbrp line.
+
+        Raises
+        ------
+        StackError
+            With Kapacitor's own message, which gives line and column, when the script is wrong.
+        """
+        known = self.session.get(f"{self.url}/tasks/{task}", timeout=60).status_code == 200
+        status = "enabled" if enabled else "disabled"
+        body = {"type": kind, "script": script, "status": status}
+        if known:
+            self._call("PATCH", f"/tasks/{task}", json=body)
+        else:
+            self._call("POST", "/tasks", json={"id": task, **body})
+
+    def disable(self, task: str) -> None:
+        """Stop a task and keep its definition."""
+        self._call("PATCH", f"/tasks/{task}", json={"status": "disabled"})
+
+    def task(self, task: str) -> dict[str, Any]:
+        """Return a task as Kapacitor describes it, statistics included."""
+        found: dict[str, Any] = self._call("GET", f"/tasks/{task}")
+        return found
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return every task's id, type, status and error."""
+        fields = {"fields": ["id", "type", "status", "executing", "error"], "limit": 1000}
+        found: list[dict[str, Any]] = self._call("GET", "/tasks", params=fields)["tasks"]
+        return found
+
+    def delete_task(self, task: str) -> None:
+        """Delete a task; one that is not there is no error."""
+        self._call("DELETE", f"/tasks/{task}")
+
+    def record_stream(self, recording: str, task: str, stop: str) -> None:
+        """Start recording what reaches `task`, until a point later than `stop` (RFC 3339) arrives.
+
+        The stop is compared with the time of the data.
+        """
+        self._call("POST", "/recordings/stream", json={"id": recording, "task": task, "stop": stop})
+
+    def recording(self, recording: str) -> dict[str, Any]:
+        """Return a recording's size in bytes, status, progress and error."""
+        found: dict[str, Any] = self._call("GET", f"/recordings/{recording}")
+        return found
+
+    def wait_recorded(self, recording: str, seconds: float) -> dict[str, Any]:
+        """Wait until a recording has finished, and return it."""
+        found: dict[str, Any] = wait_for(
+            f"recording {recording} to finish",
+            lambda: self._ended(self.recording(recording)),
+            seconds,
+            "a recording ends only when a point later than its stop time arrives",
+        )
+        return found
+
+    def replay(self, replay: str, task: str, recording: str, seconds: float) -> dict[str, Any]:
+        """Replay a recording with its recorded times, as fast as it goes, and wait for the end."""
+        body = {"id": replay, "task": task, "recording": recording}
+        self._call("POST", "/replays", json={**body, "recording-time": True, "clock": "fast"})
+        found: dict[str, Any] = wait_for(
+            f"replay {replay} to finish",
+            lambda: self._ended(self._call("GET", f"/replays/{replay}")),
+            seconds,
+        )
+        return found
+
+    @staticmethod
+    def _ended(job: dict[str, Any]) -> dict[str, Any] | None:
+        if job["status"] == "failed":
+            raise StackError(f"{job['id']} failed: {job.get('error') or 'no reason given'}")
+        return job if job["status"] == "finished" else None
+
+    def points_received(self, database: str, measurement: str) -> int:
+        """Return how many points of a measurement have come in since Kapacitor started."""
+        response = _checked(self.session.get(f"{self.url}/debug/vars", timeout=60))
+        return sum(
+            int(entry["values"]["points_received"])
+            for entry in response.json()["kapacitor"].values()
+            if entry["name"] == "ingress"
+            and entry["tags"]["database"] == database
+            and entry["tags"]["measurement"] == measurement
+        )

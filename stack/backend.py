@@ -1,0 +1,102 @@
+"""What the two ways to run the stack have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.settings import Addresses
+
+SERVICES = ("influxdb", "kapacitor", "telegraf", "simulator")
+#: The services of a stack that somebody else feeds: the demo, the tests.
+ENGINES_ONLY = ("influxdb", "kapacitor", "telegraf")
+#: Where TICKscripts write their alert logs, as Kapacitor in a container sees it.
+ALERT_LOGS = "/var/log/kapacitor"
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One service as its supervisor sees it.
+
+    Attributes
+    ----------
+    service
+        Its name in docker-compose.yml.
+    state
+        `running`, `exited`, `restarting` and the like.
+    healthy
+        Whether its health check passes.
+    """
+
+    service: str
+    state: str
+    healthy: bool
+
+
+class Stack(ABC):
+    """One instance of the stack: its own state, its own ports, started and stopped as a whole.
+
+    Parameters
+    ----------
+    name
+        Tells instances apart; the compose project or the folder of the native state.
+    addresses
+        Where its services listen.
+    """
+
+    #: `compose` or `native`.
+    backend: str
+
+    def __init__(self, name: str, addresses: Addresses) -> None:
+        self.name = name
+        self.addresses = addresses
+
+    @abstractmethod
+    def up(self, services: Sequence[str] = SERVICES) -> None:
+        """Start `services` and return when all are healthy; raise `StackError` with logs if not."""
+
+    @abstractmethod
+    def down(self) -> None:
+        """Stop everything and keep the state. Does nothing when nothing runs."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Stop everything and delete the state."""
+
+    @abstractmethod
+    def ps(self) -> list[ServiceStatus]:
+        """Return the status of every service that was started."""
+
+    @abstractmethod
+    def follow_logs(self, services: Iterable[str], follow: bool) -> int:
+        """Print logs to the terminal; return the exit status."""
+
+    @abstractmethod
+    def log(self, service: str) -> str:
+        """Return what `service` has logged."""
+
+    @abstractmethod
+    def stop(self, service: str) -> None:
+        """Stop one service."""
+
+    @abstractmethod
+    def start(self, service: str) -> None:
+        """Start one stopped service and wait until it is healthy."""
+
+    @abstractmethod
+    def kill(self, service: str) -> None:
+        """Kill one service without warning (SIGKILL); `start` waits until it is back."""
+
+    @abstractmethod
+    def tickscript(self, path: Path) -> str:
+        """Return the text of a TICKscript with its paths as this instance's Kapacitor sees them."""
+
+    @abstractmethod
+    def alert_log(self, name: str) -> str:
+        """Return the content of an alert log, empty if it was never written."""
+
+    @abstractmethod
+    def run_client(self, program: str, arguments: Sequence[str]) -> int:
+        """Run the engines' own client, `kapacitor` or `influx`, against this instance."""
