@@ -1,13 +1,14 @@
 """A real kapacitord of one's own, for tests that hold our tools against it."""
 
 import contextlib
+import gzip
 import json
 import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0
-_WORK_SECONDS = 300.0
+_WORK_SECONDS = 60.0
 
 
 def find_kapacitord() -> Path:
@@ -69,9 +70,10 @@ class Function:
 class Kapacitor:
     """The HTTP API of a running kapacitord, as far as the tests need it."""
 
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self.url = f"{url}/kapacitor/v1"
-        self.log = log
+        self.folder = folder
+        self.log = folder / "kapacitord.log"
         self._session = requests.Session()
 
     def call(self, method: str, path: str, **keywords: Any) -> Any:
@@ -100,15 +102,28 @@ class Kapacitor:
         params = {"db": database, "rp": "default", "precision": precision}
         self.call("POST", "/write", params=params, data=lines)
 
-    def record(self, recording: str, task: str, lines: bytes, last: int) -> None:
-        """Record points whose times, in ns, end at `last`; one point more is needed to stop."""
-        stop = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last // 10**9 + 1))
-        self.call(
-            "POST", "/recordings/stream", json={"id": recording, "task": task, "stop": stop}
-        )
-        self.write(lines)
-        self.write(b"after_the_end f=1 %d" % (last + 10**10))
-        self._until(f"/recordings/{recording}")
+    def record(self, recording: str, task: str, lines: list[bytes]) -> None:
+        """Record points, in line protocol with times in ns, the last one the latest.
+
+        A recording stops when a point past its end arrives, so the last line is sent once
+        more with a later time. It also starts a moment after the call that starts it has
+        returned, and misses what comes before; so what it holds is counted.
+        """
+        body, _, last = lines[-1].rpartition(b" ")
+        stop = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(last) // 10**9 + 1))
+        after = b"%s %d" % (body, int(last) + 10**10)
+        for _ in range(10):
+            options = {"id": recording, "task": task, "stop": stop}
+            self.call("POST", "/recordings/stream", json=options)
+            self.write(b"\n".join(lines))
+            self.write(after)
+            self._until(f"/recordings/{recording}", again=lambda: self.write(after))
+            stored = gzip.decompress((self.folder / "replay" / f"{recording}.srpl").read_bytes())
+            # three lines a point: database, retention policy, the point
+            if stored.count(b"\n") == 3 * len(lines):
+                return
+            self.call("DELETE", f"/recordings/{recording}")
+        raise RuntimeError(f"no recording of {len(lines)} points is complete\n{self.tail()}")
 
     def replay(self, recording: str, task: str, replay: str) -> float:
         """Replay as fast as it goes, with the recorded times; return the seconds it took."""
@@ -127,7 +142,7 @@ class Kapacitor:
         self._until(f"/replays/{replay}")
         return time.monotonic() - start
 
-    def _until(self, path: str) -> None:
+    def _until(self, path: str, again: Callable[[], None] = lambda: None) -> None:
         deadline = time.monotonic() + _WORK_SECONDS
         while time.monotonic() < deadline:
             state = self.call("GET", path)
@@ -135,6 +150,7 @@ class Kapacitor:
                 return
             if state["status"] == "failed":
                 raise RuntimeError(f"{path} failed: {state['error']}\n{self.tail()}")
+            again()
             time.sleep(0.01)
         raise TimeoutError(f"{path} has not finished in {_WORK_SECONDS:g} s\n{self.tail()}")
 
@@ -149,7 +165,6 @@ def kapacitord(folder: Path, functions: Mapping[str, Function]) -> Iterator[Kapa
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     config = folder / "kapacitor.conf"
-    log = folder / "kapacitord.log"
     config.write_text(
         f"""
 hostname = "localhost"
@@ -175,14 +190,14 @@ enabled = false
 """
         + "".join(function.section(name) for name, function in functions.items())
     )
-    with log.open("wb") as out:
+    with (folder / "kapacitord.log").open("wb") as out:
         process = subprocess.Popen(
             [str(program), "-config", str(config)],
             stdout=out,
             stderr=out,
             env={**os.environ, "KAPACITOR_HTTP_LOG_ENABLED": "false"},
         )
-        engine = Kapacitor(f"http://127.0.0.1:{port}", log)
+        engine = Kapacitor(f"http://127.0.0.1:{port}", folder)
         try:
             _wait_ready(engine, process)
             yield engine

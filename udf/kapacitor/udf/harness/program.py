@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, cast
 
 from google.protobuf.message import DecodeError
 
@@ -67,12 +67,12 @@ def command(program: str, arguments: Sequence[str] = ()) -> list[str]:
 
 
 def frame(message: udf_pb2.Request | udf_pb2.Response) -> bytes:
-    """Serialize a message with its length before it, as a varint.
+    r"""Serialize a message with its length before it, as a varint.
 
     Examples
     --------
     >>> frame(udf_pb2.Request(info=udf_pb2.InfoRequest()))
-    b'\\x02\\n\\x00'
+    b'\x02\n\x00'
     """
     body = message.SerializeToString()
     return encode_varint(len(body)) + body
@@ -125,9 +125,11 @@ class Program:
             )
         except OSError as error:
             raise ProgramError(f"{argv[0]} does not start: {error}") from error
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self._in = self.process.stdin.fileno()
+        self._stdin = cast(IO[bytes], self.process.stdin)
+        self._stdout = cast(IO[bytes], self.process.stdout)
+        self._in = self._stdin.fileno()
         os.set_blocking(self._in, False)
+        self._frames = FrameReader(self._stdout.fileno())
         self._blocks: queue.Queue[list[bytes] | FrameError] = queue.Queue(read_ahead)
         self._ready: collections.deque[udf_pb2.Response] = collections.deque()
         self._ended = False
@@ -147,8 +149,7 @@ class Program:
         self.kill()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        reader = FrameReader(self.process.stdout.fileno())
+        reader = self._frames
         block: list[bytes] | FrameError = [b""]
         while block and not isinstance(block, FrameError):
             try:
@@ -184,15 +185,16 @@ class Program:
                 poll = select.poll()
                 poll.register(self._in, select.POLLOUT)
                 if not poll.poll(self.timeout * 1000):
-                    raise ProgramError(self._explain(f"took no input for {self.timeout:g} s"))
+                    raise ProgramError(
+                        self._explain(f"took no input for {self.timeout:g} s")
+                    ) from None
             except OSError as error:
                 raise ProgramError(self._explain(f"stopped reading: {error}")) from error
 
     def close_input(self) -> None:
         """Close the program's input, as Kapacitor does at the end of a task."""
-        assert self.process.stdin is not None
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            self._stdin.close()
 
     # -- from the program ----------------------------------------------------------------
 
@@ -212,7 +214,7 @@ class Program:
             try:
                 block = self._blocks.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise ProgramSilent(self._explain(f"sent nothing for {wait:g} s")) from None
+                raise ProgramSilent(self._explain(self._silence(wait))) from None
             if isinstance(block, FrameError):
                 self._ended = True
                 raise ProgramError(self._explain(f"sent bytes that are not frames: {block}"))
@@ -228,6 +230,14 @@ class Program:
                         )
                     ) from error
         return self._ready.popleft()
+
+    def _silence(self, seconds: float) -> str:
+        if not self._frames.pending:
+            return f"sent nothing for {seconds:g} s"
+        return (
+            f"has sent {self._frames.pending} bytes in {seconds:g} s that are not a whole frame; "
+            "is something printed to stdout?"
+        )
 
     def expect(self, kind: str, timeout: float | None = None) -> udf_pb2.Response:
         """Return the next response, which has to be of this kind; keepalives are passed over."""
@@ -292,8 +302,7 @@ class Program:
         self._closing.set()
         self.close_input()
         self._reader.join(self.timeout)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._stdout.close()
         if self._log is not None:
             self._log.close()
 

@@ -152,7 +152,9 @@ def main(
     tag: Annotated[
         list[str] | None, typer.Option(help="Column of a table that is a tag, repeatable.")
     ] = None,
-    time_column: Annotated[str | None, typer.Option(help="Column of a table with the time.")] = None,
+    time_column: Annotated[
+        str | None, typer.Option(help="Column of a table with the time.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="Unit of times that are bare numbers.")] = "ns",
     kind: Annotated[Kind | None, typer.Option(help="Of the data. [default: by its name]")] = None,
     database: Annotated[str, typer.Option(help="Database the points name.")] = "",

@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.csv  # type: ignore[import-untyped]
+import pyarrow.parquet  # type: ignore[import-untyped]
 
 from lineprotocol import PRECISIONS, LineError, LineSplitter, Point, parse_line
 
 _BLOCK = 1 << 20
 _TIME_COLUMNS = ("time", "timestamp", "_time", "datetime", "date")
+
+
+def _ignore(_: object) -> None:
+    """Tell nobody."""
 
 
 class DataError(ValueError):
@@ -50,8 +54,8 @@ class Source:
     measurement: str | None = None
     time_column: str | None = None
     tag_columns: Sequence[str] = ()
-    moved: Callable[[int], None] = lambda size: None
-    skipped: Callable[[str], None] = lambda reason: None
+    moved: Callable[[int], None] = _ignore
+    skipped: Callable[[str], None] = _ignore
     size: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -160,10 +164,10 @@ class Source:
         for column in names:
             if column == time or column in tags:
                 continue
-            fields[column] = self._field(column, batch.column(column))
+            fields[column] = self._field(batch.column(column))
         return self._times(time, batch.column(time)), tags, fields
 
-    def _field(self, name: str, column: pa.Array) -> list[Any]:
+    def _field(self, column: pa.Array) -> list[Any]:
         kind = column.type
         if pa.types.is_dictionary(kind):
             column = column.dictionary_decode()
@@ -186,9 +190,7 @@ class Source:
                 return [None if t is None else t * unit for t in column.to_pylist()]
             if pa.types.is_floating(kind):
                 return [None if t is None else round(t * unit) for t in column.to_pylist()]
-            stamps: list[int | None] = (
-                column.cast(pa.timestamp("ns")).cast(pa.int64()).to_pylist()
-            )
+            stamps: list[int | None] = column.cast(pa.timestamp("ns")).cast(pa.int64()).to_pylist()
         except pa.ArrowInvalid as error:
             raise DataError(f"{self.path}: column {name} does not hold times: {error}") from error
         return stamps

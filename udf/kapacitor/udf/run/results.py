@@ -18,7 +18,7 @@ from lineprotocol import FieldValue, LineError, Point, format_point, parse_line
 def _fields(point: udf_pb2.Point) -> dict[str, FieldValue]:
     fields: dict[str, FieldValue] = {}
     for values in (point.fieldsDouble, point.fieldsInt, point.fieldsString, point.fieldsBool):
-        fields.update(sorted(values.items()))  # type: ignore[attr-defined]
+        fields.update(sorted(values.items()))
     return fields
 
 

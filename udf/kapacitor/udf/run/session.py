@@ -1,7 +1,7 @@
 """Send points or windows to a program and take what it answers."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kapacitor.udf import udf_pb2
@@ -163,11 +163,8 @@ def stream_requests(
         )
 
 
-def batch_requests(
-    windows: Iterator[Window], sent: Sent, each: Callable[[Window], None] = lambda window: None
-) -> Iterator[udf_pb2.Request]:
+def batch_requests(windows: Iterator[Window], sent: Sent) -> Iterator[udf_pb2.Request]:
     """Make the messages of windows, counting them."""
     for window in windows:
         sent.windows += 1
-        each(window)
         yield from window_requests(window)
