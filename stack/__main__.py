@@ -17,6 +17,7 @@ from rich.table import Table
 from stack import choose, compose, demo
 from stack.backend import SERVICES, ServiceStatus
 from stack.errors import StackError
+from stack.images import build_images
 
 app = typer.Typer(
     help="Run the stack, in containers or as local processes: the commands behind the Makefile.",
@@ -140,6 +141,15 @@ def _time(text: str) -> datetime:
             f"--start {text}: not a time", "use one such as 2016-01-01T00:00:00Z, or now"
         ) from None
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).replace(microsecond=0)
+
+
+@app.command()
+def images() -> None:
+    """Build every image on this machine, for sites with no registry; print the lines for .env."""
+    variables = build_images(console)
+    console.print("Put these lines into .env, or into the environment:")
+    for name, value in variables.items():
+        print(f"{name}={value}")
 
 
 @app.command()

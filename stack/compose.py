@@ -186,7 +186,7 @@ def ensure_images(console: Console) -> str:
         if name.endswith("_IMAGE")
     }
     for image in sorted(pulled | bases):
-        if _has_image(image):
+        if has_image(image):
             continue
         console.print(f"Pulling {image} ...")
         done = subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, text=True,
@@ -205,7 +205,8 @@ def ensure_images(console: Console) -> str:
     return ""
 
 
-def _has_image(image: str) -> bool:
+def has_image(image: str) -> bool:
+    """Tell whether the Docker engine holds an image."""
     done = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
     return done.returncode == 0
 
