@@ -226,7 +226,7 @@ def _step(console: Console, summary: Summary, what: str) -> Iterator[None]:
 def table(summary: Summary) -> Group:
     """Return what `make demo` shows at the end."""
     found = Table(title="Anomalies in the data, and what the task found", title_justify="left")
-    for column in ("field", "begins", "ends", "found at", "after", "false alarms"):
+    for column in ("field", "begins", "ends", "found at", "after", "alarms elsewhere"):
         found.add_column(column)
     for finding in summary.findings:
         when, after = "not found", ""
