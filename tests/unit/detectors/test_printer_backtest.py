@@ -11,7 +11,7 @@ import pytest
 from detectors.base import WindowDetector
 from detectors.control_chart import ControlChart
 from detectors.welch import Welch
-from simulator.printer import DAILY, DAY, Printer
+from simulator.printer import BRIEF, DAILY, DAY, Printer
 
 ALPHA = 0.001
 WINDOW = 300
@@ -90,3 +90,23 @@ def test_the_control_chart_gives_at_most_one_false_alarm_a_day_on_average(
 ) -> None:
     expected = set(RESTLESS_AIR if field == "air" else FOUND_AT[field])
     assert np.mean([len(set(found[field]) - expected) for found in chart_alarms]) <= 1
+
+
+@pytest.mark.parametrize("phase", [0.0, 1.3, 2.5, 4.9])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_live_schedule_gives_its_first_alert_within_half_a_minute(
+    seed: int, phase: float
+) -> None:
+    # As the live task sees it: 30 points a second, cut at every fifth second of the clock.
+    printer = Printer(seed, BRIEF)
+    values = printer.values(np.arange(30 * 60, dtype=np.int64))[:, 0]
+    window = np.floor((np.arange(values.size) / 30 + phase) / 5)
+    detector = Welch(3600, 0.0001)
+    alerts = [
+        (i + 1) * 5 - phase
+        for i in range(int(window[-1]) + 1)
+        if detector.update(values[window == i])["pvalue"] < 0.0001
+    ]
+    begin, end = (t / 30e9 for t in (BRIEF.anomalies(0, 10**12)[0].start, 1050e9))
+    assert begin <= alerts[0] <= begin + 10
+    assert alerts[-1] <= end + 5
