@@ -18,6 +18,7 @@ from stack import choose, compose, demo
 from stack.backend import SERVICES, ServiceStatus
 from stack.errors import StackError
 from stack.images import build_images
+from stack.testing import run_tests
 
 app = typer.Typer(
     help="Run the stack, in containers or as local processes: the commands behind the Makefile.",
@@ -143,6 +144,12 @@ def _time(text: str) -> datetime:
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).replace(microsecond=0)
 
 
+@app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test_command(context: typer.Context) -> None:
+    """Run every test on every backend that this machine offers; arguments go to pytest."""
+    raise typer.Exit(run_tests(console, context.args))
+
+
 @app.command()
 def images() -> None:
     """Build every image on this machine, for sites with no registry; print the lines for .env."""
@@ -170,7 +177,7 @@ def _client(name: str) -> None:
 
     @app.command(name, context_settings=passed, help=f"Run {name}'s own client on the stack.")
     def command(context: typer.Context) -> None:
-        raise typer.Exit(choose.running_live().run_client(name, context.args))
+        raise typer.Exit(choose.running_live().client(name, context.args).returncode)
 
 
 for _name in ("kapacitor", "influx"):

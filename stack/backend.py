@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack.settings import Addresses
+from stack.settings import Addresses, environment
 
 SERVICES = ("influxdb", "kapacitor", "telegraf", "simulator")
 #: The services of a stack that somebody else feeds: the demo, the tests.
 ENGINES_ONLY = ("influxdb", "kapacitor", "telegraf")
 #: Where TICKscripts write their alert logs, as Kapacitor in a container sees it.
 ALERT_LOGS = "/var/log/kapacitor"
+#: Where the repository's folders are in the containers.
+REPOSITORY = "/stack"
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,23 @@ class Stack(ABC):
         Tells instances apart; the compose project or the folder of the native state.
     addresses
         Where its services listen.
+    variables
+        Over `.env` and the environment, for what this instance does differently.
     """
 
     #: `compose` or `native`.
     backend: str
 
-    def __init__(self, name: str, addresses: Addresses) -> None:
+    def __init__(
+        self, name: str, addresses: Addresses, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.addresses = addresses
+        self.variables = dict(variables or {})
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the services of this instance are started with."""
+        return environment() | self.addresses.variables() | self.variables
 
     @abstractmethod
     def up(self, services: Sequence[str] = SERVICES) -> None:
@@ -98,5 +110,10 @@ class Stack(ABC):
         """Return the content of an alert log, empty if it was never written."""
 
     @abstractmethod
-    def run_client(self, program: str, arguments: Sequence[str]) -> int:
-        """Run the engines' own client, `kapacitor` or `influx`, against this instance."""
+    def client(
+        self, program: str, arguments: Sequence[str], capture: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the engines' own client, `kapacitor` or `influx`, against this instance.
+
+        A file given after ``-tick`` is read on this side, its paths as in `tickscript`.
+        """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ class ComposeStack(Stack):
     backend = "compose"
 
     def up(self, services: Sequence[str] = SERVICES) -> None:  # noqa: D102
-        env = environment() | self.addresses.variables()
+        env = self.environment()
         # `--wait` would wait its whole time for a container that keeps failing: look for ourselves.
         done = self._compose("up", "--detach", "--no-build", *services, env=env)
         if done.returncode != 0:
@@ -59,7 +60,7 @@ class ComposeStack(Stack):
         except BaseException:
             self._stop_after_failure()
             raise
-        self._find_ports(services)
+        self.find_ports(services)
 
     def down(self) -> None:  # noqa: D102
         self._compose("down", "--remove-orphans", check=True)
@@ -73,7 +74,7 @@ class ComposeStack(Stack):
     def start(self, service: str) -> None:  # noqa: D102
         self._compose("start", service, check=True)
         self._wait_healthy([service])
-        self._find_ports([service])
+        self.find_ports([service])
 
     def kill(self, service: str) -> None:  # noqa: D102
         # Docker takes this for a stop by hand and leaves the container down until `start`.
@@ -103,17 +104,22 @@ class ComposeStack(Stack):
         done = self._compose("exec", "-T", "kapacitor", "cat", f"{ALERT_LOGS}/{name}")
         return done.stdout if done.returncode == 0 else ""
 
-    def run_client(self, program: str, arguments: Sequence[str]) -> int:  # noqa: D102
+    def client(  # noqa: D102
+        self, program: str, arguments: Sequence[str], capture: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         service = {"kapacitor": "kapacitor", "influx": "influxdb"}[program]
         # A TICKscript on this side is handed over as standard input.
         arguments, script = list(arguments), None
         for at, argument in enumerate(arguments[1:], start=1):
             if arguments[at - 1] == "-tick" and Path(argument).is_file():
-                script, arguments[at] = Path(argument).read_bytes(), "/dev/stdin"
-        command = self._command("exec", "-T", service, program, *arguments)
-        if script is not None:
-            return subprocess.run(command, cwd=ROOT, input=script, check=False).returncode
-        return subprocess.call(command, cwd=ROOT)
+                script, arguments[at] = Path(argument).read_text(), "/dev/stdin"
+        # A terminal is passed on, for `influx` without arguments.
+        interactive = script is None and not capture and sys.stdin.isatty()
+        command = ["exec", *([] if interactive else ["-T"]), service, program, *arguments]
+        return subprocess.run(
+            self._command(*command), cwd=ROOT, input=script, capture_output=capture, text=True,
+            check=False,
+        )  # fmt: skip
 
     # -- docker compose -----------------------------------------------------------------------
 
@@ -125,7 +131,7 @@ class ComposeStack(Stack):
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self._command(*arguments), cwd=ROOT, capture_output=True, text=True, check=False,
-            env=env or environment() | self.addresses.variables(),
+            env=env or self.environment(),
         )  # fmt: skip
         if check and done.returncode != 0:
             raise StackError(
@@ -156,7 +162,7 @@ class ComposeStack(Stack):
     def _stop_after_failure(self) -> None:
         self._compose("down", "--remove-orphans")
 
-    def _find_ports(self, services: Sequence[str]) -> None:
+    def find_ports(self, services: Sequence[str]) -> None:
         """Ask Docker for the ports it published."""
         found = {}
         for service in services:

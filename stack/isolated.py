@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from stack.backend import ENGINES_ONLY, Stack
 from stack.compose import ANY_PORTS, ComposeStack
@@ -51,15 +52,20 @@ def isolated(backend: str, purpose: str) -> Iterator[Stack]:
 def _instance(backend: str, purpose: str) -> Stack:
     if backend == "native":
         return NativeStack(purpose, Addresses.free())
-    # Projects are known to the whole engine: two checkouts need two names.
+    return ComposeStack(project_name(purpose), ANY_PORTS)
+
+
+def project_name(purpose: str) -> str:
+    """Return a compose project's name: a Docker engine serves all checkouts of a machine."""
     checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    return ComposeStack(f"{LIVE}-{purpose}-{checkout}", ANY_PORTS)
+    return f"{LIVE}-{purpose}-{checkout}"
 
 
-def keep_logs(stack: Stack) -> None:
-    """Copy the engines' logs to out/logs/<instance>-<backend>."""
+def keep_logs(stack: Stack) -> Path:
+    """Copy the engines' logs to out/logs/<instance>-<backend>, and return that folder."""
     folder = FAILED_LOGS / f"{stack.name}-{stack.backend}"
     folder.mkdir(parents=True, exist_ok=True)
     for service in ENGINES_ONLY:
         if text := stack.log(service):
             (folder / f"{service}.log").write_text(text)
+    return folder

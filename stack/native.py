@@ -12,14 +12,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 from rich.console import Console
 
-from stack.backend import ALERT_LOGS, SERVICES, ServiceStatus, Stack
+from stack.backend import ALERT_LOGS, REPOSITORY, SERVICES, ServiceStatus, Stack
 from stack.engines import ensure_engines, path_with_engines
 from stack.errors import StackError
 from stack.settings import LIVE, PORTS, ROOT, STATE, Addresses, environment
@@ -35,8 +35,10 @@ class NativeStack(Stack):
 
     backend = "native"
 
-    def __init__(self, name: str, addresses: Addresses) -> None:
-        super().__init__(name, addresses)
+    def __init__(
+        self, name: str, addresses: Addresses, variables: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(name, addresses, variables)
         self.state = STATE / "instances" / name
         self.alerts = self.state / "alerts"
 
@@ -129,9 +131,13 @@ class NativeStack(Stack):
         return file.read_text() if file.exists() else ""
 
     def tickscript(self, path: Path) -> str:  # noqa: D102
-        return path.read_text().replace(f"{ALERT_LOGS}/", f"{self.alerts}/")
+        # The two folders that a container has elsewhere: the alert logs and the repository.
+        text = path.read_text().replace(f"{ALERT_LOGS}/", f"{self.alerts}/")
+        return text.replace(f"{REPOSITORY}/", f"{ROOT}/")
 
-    def run_client(self, program: str, arguments: Sequence[str]) -> int:  # noqa: D102
+    def client(  # noqa: D102
+        self, program: str, arguments: Sequence[str], capture: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         env = self._environment() | {"KAPACITOR_URL": self.addresses.urls()["kapacitor"]}
         command = [program, *arguments]
         if program == "influx":
@@ -143,7 +149,7 @@ class NativeStack(Stack):
                     mapped = Path(folder) / Path(argument).name
                     mapped.write_text(self.tickscript(Path(argument)))
                     command[at] = str(mapped)
-            return subprocess.call(command, env=env)
+            return subprocess.run(command, env=env, capture_output=capture, text=True, check=False)
 
     # -- process-compose ----------------------------------------------------------------------
 
@@ -159,11 +165,12 @@ class NativeStack(Stack):
         return ["process-compose", "--use-uds", "--unix-socket", str(self._socket)]
 
     def _environment(self) -> dict[str, str]:
-        env = environment() | self.addresses.variables()
+        env = self.environment()
         return env | {
             "PATH": path_with_engines(env),
             "STACK_STATE": str(self.state),
             "CONNECT_ADDRESS": self.addresses.host,
+            "SECRETS": env.get("SECRETS") or "./secrets",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
