@@ -96,7 +96,7 @@ DAILY = Schedule(
 
 def _brief(field: str, target: float, sigma: float, fault: Phase, start: int) -> Channel:
     bad = Phase(start, fault.sigma, fault.offset, anomaly=True)
-    return Channel(field, target, (Phase(0, sigma), bad, Phase(start + 600, sigma)), fault)
+    return Channel(field, target, (Phase(0, sigma), bad, Phase(start + 900, sigma)), fault)
 
 
 BRIEF = Schedule(
@@ -107,10 +107,10 @@ BRIEF = Schedule(
         _brief("air", 70.0, 3.0, AIR_FAULT, 6450),
     ),
 )
-"""For watching live: one fault after the other, ten minutes each, the first one soon.
+"""For watching live: one fault after the other, fifteen minutes each, the first one soon.
 
-At the default of 30 times real time the first begins after 15 s, the whole takes five minutes,
-and 10 s hold the 300 points that a five-minute window of the day holds.
+At the default of 30 times real time the first begins after 15 s and lasts 30 s, the whole takes
+five minutes, and 10 s hold the 300 points that a five-minute window of the day holds.
 """
 
 SCHEDULES = {"daily": DAILY, "brief": BRIEF}

@@ -39,7 +39,9 @@ class Welch(WindowDetector):
     *Trade-off.* It sees the mean and not the spread: a window that swings twice as far about the
     same mean passes. It takes the values for independent: slow oscillations within a window make
     the p-values too small. A change that stays is reported for ever, since the history waits for
-    the old level to return, and a drift slower than the history is learned.
+    the old level to return, and a drift slower than the history is learned. A window that is
+    abnormal only in part may pass and shift a short history so far that normal windows fail:
+    keep ten windows or more, and alpha not below 0.001 where the history is shorter.
 
     *Edges.* The first window has nothing to be compared with: t = 0, p = 1, and it is learned.
     So it is with windows that hold no measurement, which teach nothing. Missing measurements

