@@ -102,14 +102,14 @@ def _brief(field: str, target: float, sigma: float, fault: Phase, start: int) ->
 BRIEF = Schedule(
     9000,
     (
-        _brief("hotend", 220.0, 0.5, HOTEND_FAULT, 450),
-        _brief("bed", 90.0, 1.0, BED_FAULT, 3450),
-        _brief("air", 70.0, 3.0, AIR_FAULT, 6450),
+        _brief("hotend", 220.0, 0.5, HOTEND_FAULT, 600),
+        _brief("bed", 90.0, 1.0, BED_FAULT, 3600),
+        _brief("air", 70.0, 3.0, AIR_FAULT, 6600),
     ),
 )
 """For watching live: one fault after the other, fifteen minutes each, the first one soon.
 
-At the default of 30 times real time the first begins after 15 s and lasts 30 s, the whole takes
+At the default of 30 times real time the first begins after 20 s and lasts 30 s, the whole takes
 five minutes, and 10 s hold the 300 points that a five-minute window of the day holds.
 """
 

@@ -98,13 +98,13 @@ def test_the_live_schedule_gives_its_first_alert_within_a_minute(seed: int, phas
     # As a live task sees it: 30 points a second, cut at every tenth second of the clock.
     values = Printer(seed, BRIEF).values(np.arange(30 * 120, dtype=np.int64))[:, 0]
     window = np.floor((np.arange(values.size) / 30 + phase) / 10)
-    detector = Welch(3600, ALPHA)
+    detector = Welch(9000, ALPHA)
     alerts = [
         (i + 1) * 10 - phase
         for i in range(int(window[-1]) + 1)
         if detector.update(values[window == i])["pvalue"] < ALPHA
     ]
-    begin, end = 15, 45
+    begin, end = 20, 50
     assert begin <= alerts[0] <= begin + 20
     # And it ends: what was learned meanwhile does not make normal windows look wrong.
     assert sum(alert >= end + 10 for alert in alerts) <= 1

@@ -103,7 +103,7 @@ def test_the_brief_schedule_has_a_full_live_window_in_every_anomaly() -> None:
     found = BRIEF.anomalies(0, BRIEF.period * SECOND)
     assert [a.field for a in found] == ["hotend", "bed", "air"]
     assert all(a.end - a.start == 900 * SECOND for a in found)
-    assert found[0].start == 450 * SECOND
+    assert found[0].start == 600 * SECOND
 
 
 def test_an_injected_anomaly_is_the_fields_own_fault_and_ends() -> None:
