@@ -16,7 +16,7 @@ from simulator.control import serve
 from simulator.errors import UNREACHABLE, SimulatorError
 from simulator.job import Job, console, report
 from simulator.source import PRECISIONS, SECOND, Chunk, iso
-from simulator.writer import FIRST_WAIT, LONGEST_WAIT, AwayError, BusyError, Writer
+from simulator.writer import FIRST_WAIT, LONGEST_WAIT, AwayError, BusyError, Writer, redacted
 
 TICK = 0.2
 """Seconds between two looks at the clock."""
@@ -175,8 +175,9 @@ def run_live(job: Job) -> None:
         with serve(job.control, status.summary, job.injections):
             due = time.time_ns() // unit * unit
             job.begin_injections(due)
+            rate = 1e9 / step * job.source.series
             console.print(
-                f"sending {1e9 / step * job.source.series:g} points a second to {job.target}; "
+                f"sending {rate:g} points a second to {redacted(job.target)}; "
                 f"health and injections at http://{job.control}",
                 highlight=False,
                 markup=False,
@@ -188,7 +189,9 @@ def run_live(job: Job) -> None:
             signal.signal(number, handler)
     if status.buffered:
         console.print(f"{status.buffered:,} points could not be sent", highlight=False)
-    report({"url": job.target, **status.summary(), "seconds": _since(status)}, job.as_json)
+    report(
+        {"url": redacted(job.target), **status.summary(), "seconds": _since(status)}, job.as_json
+    )
 
 
 def _loop(job: Job, feed: Feed, step: int, due: int, stop: threading.Event) -> None:

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 FIRST_DAY = "2016-01-01T00:00:00Z"
 CONTROL = "127.0.0.1:8187"
+LATEST = 9_200_000_000 * SECOND
+"""Times that fit 64 bits of nanoseconds, which is what the engines keep them in."""
 
 
 class Service(StrEnum):
@@ -128,7 +130,10 @@ def parse_start(text: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds * 1000
+    found = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds * 1000
+    if not -LATEST < found < LATEST:
+        raise SimulatorError(f"--start {text!r} is not between the years 1678 and 2262")
+    return found
 
 
 def times(live: bool, start: str, duration: str | None, whole: str) -> tuple[int, float | None]:
@@ -148,7 +153,10 @@ def times(live: bool, start: str, duration: str | None, whole: str) -> tuple[int
     begin = parse_start("now" if live else start)
     if live and duration is None:
         return begin, None
-    return begin, parse_duration("--duration", duration or whole)
+    length = parse_duration("--duration", duration or whole)
+    if begin + length * SECOND > LATEST:
+        raise SimulatorError(f"--duration {duration!r}: the data would end after the year 2261")
+    return begin, length
 
 
 def parse_duration(option: str, text: str) -> float:

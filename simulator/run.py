@@ -14,7 +14,7 @@ from simulator.errors import SimulatorError
 from simulator.job import Job, progress, report
 from simulator.live import run_live
 from simulator.source import Chunk, chunks
-from simulator.writer import Writer
+from simulator.writer import Writer, redacted
 
 
 def run(job: Job) -> None:
@@ -58,15 +58,19 @@ def write(made: Iterator[Chunk], output: str, total: int, as_json: bool) -> None
             return
     else:
         path = Path(output)
-        part = path.with_name(path.name + ".part")
+        # A pipe or a device is written to as it is; only a file can be put in place when whole.
+        special = path.exists() and not path.is_file()
+        part = path if special else path.with_name(path.name + ".part")
         try:
             with part.open("wb") as file:
                 points = _copy(made, file, total)
-            part.replace(path)
+            if not special:
+                part.replace(path)
         except OSError as error:
             raise SimulatorError(f"--output {output}: {error.strerror or error}") from None
         finally:
-            part.unlink(missing_ok=True)
+            if not special:
+                part.unlink(missing_ok=True)
     summary = {"output": output, "points": points, "seconds": round(time.monotonic() - begin, 3)}
     report(summary, as_json, to_stderr=output == "-")
 
@@ -103,4 +107,4 @@ def send(made: Iterator[Chunk], writer: Writer, total: int | None, as_json: bool
             writer.send(chunk.lines, chunk.points, lambda why: bar.console.print(f"waiting: {why}"))
             bar.advance(task, chunk.points)
     seconds = round(time.monotonic() - begin, 3)
-    report({"url": writer.url, **asdict(writer.sent), "seconds": seconds}, as_json)
+    report({"url": redacted(writer.url), **asdict(writer.sent), "seconds": seconds}, as_json)

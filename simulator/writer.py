@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
@@ -71,8 +74,10 @@ class Writer:
         self.patience = patience
         self.sent = Sent()
         self._session = requests.Session()
-        # Only the address given counts, never a proxy of the environment: these are local services.
+        # Only the address given counts, never a proxy or a login of the environment.
         self._session.trust_env = False
+        self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+        self._name = redacted(url)
 
     def try_once(self, lines: bytes, points: int) -> None:
         """Send one chunk, once.
@@ -94,16 +99,16 @@ class Writer:
                 allow_redirects=False,
             )
         except requests.Timeout:
-            raise BusyError(f"{self.url} did not answer within {self.timeout:g} s") from None
+            raise BusyError(f"{self._name} did not answer within {self.timeout:g} s") from None
         except requests.ConnectionError as error:
-            raise AwayError(f"cannot reach {self.url}: {_cause(error)}", UNREACHABLE) from None
+            raise AwayError(f"cannot reach {self._name}: {_cause(error)}", UNREACHABLE) from None
         except requests.RequestException as error:
-            raise SimulatorError(f"cannot write to {self.url}: {error}") from None
+            raise SimulatorError(f"cannot write to {self._name}: {error}") from None
         if answer.ok and answer.status_code < 300:
             self.sent.points += points
             self.sent.bytes += len(lines)
             return
-        said = f"{self.url} answered {answer.status_code} {answer.reason}: {_reason(answer)}"
+        said = f"{self._name} answered {answer.status_code} {answer.reason}: {_reason(answer)}"
         if answer.status_code in BUSY:
             raise BusyError(said, _retry_after(answer))
         raise SimulatorError(f"the data was refused: {said}", REFUSED)
@@ -155,6 +160,20 @@ class Writer:
             self.sent.retries += 1
             time.sleep(wait)
             pause = min(2 * pause, LONGEST_WAIT)
+
+
+def redacted(url: str) -> str:
+    """Return an address without the password it may carry, for messages.
+
+    Examples
+    --------
+    >>> redacted("http://me:secret@example.org/write?db=d&u=me&p=secret")
+    'http://me:***@example.org/write?db=d&u=me&p=***'
+    """
+    parts = urlsplit(url)
+    query = re.sub(r"(^|&)p=[^&]*", r"\1p=***", parts.query)
+    place = re.sub(r":[^:@]*@", ":***@", parts.netloc)
+    return urlunsplit((parts.scheme, place, parts.path, query, ""))
 
 
 def _cause(error: BaseException) -> str:

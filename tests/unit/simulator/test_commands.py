@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -54,6 +55,26 @@ def test_a_file_and_standard_output_hold_the_same_day(tmp_path: Path) -> None:
     printed = simulator("printer", "--seed", "3", "--output", "-", "--json")
     assert printed.stdout.encode() == file.read_bytes()
     assert json.loads(printed.stderr)["points"] == 86_402
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["wc", "-l", pipe], stdout=subprocess.PIPE, text=True)
+    result = simulator("printer", "--duration", "500", "--output", str(pipe))
+    assert result.returncode == 0, result.stderr
+    assert reader.communicate(timeout=20)[0].split()[0] == "500"
+    assert pipe.is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    with peer(Answer(401, b"unauthorized")) as other:
+        url = other.url.replace("http://", "http://me:hush@") + "/write?u=me&p=hush"
+        result = simulator("printer", "--url", url)
+    assert result.returncode == 4
+    assert "unauthorized" in result.stderr
+    assert "hush" not in result.stderr
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

@@ -35,8 +35,9 @@ def test_starts() -> None:
     assert parse_start(shifted) == parse_start("2016-01-01") == 1451606400 * 10**9
     assert parse_start("2016-01-01T00:00:00.000001Z") == 1451606400 * 10**9 + 1000
     assert parse_start("1969-12-31T23:59:59Z") == -(10**9)
-    with pytest.raises(SimulatorError, match="yesterday"):
-        parse_start("yesterday")
+    for wrong in ("yesterday", "9999-01-01", "0001-01-01"):
+        with pytest.raises(SimulatorError, match=wrong):
+            parse_start(wrong)
 
 
 def test_live_data_is_from_now_on() -> None:
@@ -44,6 +45,8 @@ def test_live_data_is_from_now_on() -> None:
     assert begin > 1_700_000_000 * 10**9
     assert length is None
     assert times(False, "2016-01-01", None, "24h2s") == (1451606400 * 10**9, 86_402)
+    with pytest.raises(SimulatorError, match="--duration"):
+        times(False, "2261-01-01", "1000d", "24h")
     with pytest.raises(SimulatorError, match="--start"):
         times(True, "2020-01-01", None, "24h")
 
