@@ -8,10 +8,14 @@ printed lands in Kapacitor's log) and file descriptor 0 is empty.
 """
 
 import contextlib
+import fcntl
 import io
 import os
 import sys
 from typing import Any
+
+PIPE_BYTES = 256 * 1024
+"""Size asked for the pipe that Kapacitor writes to; Linux gives 64 KiB by itself."""
 
 _claimed: dict[int, io.FileIO] = {}
 
@@ -33,6 +37,9 @@ def claim_input(stream: Any) -> Any:
         return stream
     if 0 not in _claimed:
         _claimed[0] = io.FileIO(os.dup(0), "rb")
+        with contextlib.suppress(OSError):
+            # Room for a whole window: Kapacitor writes on while the last one is worked on.
+            fcntl.fcntl(_claimed[0], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         with open(os.devnull, "rb") as empty:  # noqa: PTH123 - a descriptor, not a path
             os.dup2(empty.fileno(), 0)
     return _claimed[0]

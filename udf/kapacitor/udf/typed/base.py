@@ -128,6 +128,11 @@ class Feed:
         self.output = bytearray()
         self.written = 0
 
+    @property
+    def patient(self) -> bool:
+        """Whether nothing can be emitted before much more has arrived."""
+        return False
+
     def points(self, block: bytes, starts: list[int], ends: list[int]) -> None:
         """Take points that follow each other."""
         raise NotImplementedError

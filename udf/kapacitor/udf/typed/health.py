@@ -6,13 +6,15 @@ import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
 from kapacitor.udf import udf_pb2
 from kapacitor.udf.connection import Statistics
-from lineprotocol import LineError, Point, format_point
+
+if TYPE_CHECKING:
+    from lineprotocol import Point
 
 logger = logging.getLogger("kapacitor.udf")
 
@@ -65,6 +67,9 @@ class Quarantine:
         """
         if self._path is None:
             return
+        # Imported when first needed: nearly no UDF ever writes one.
+        from lineprotocol import LineError, format_point
+
         try:
             line = format_point(_as_point(point, name, reason)) + b"\n"
             size = self._path.stat().st_size if self._path.exists() else 0
@@ -83,13 +88,15 @@ class Quarantine:
             self._path = None
 
 
-def _as_point(point: udf_pb2.Point, name: str, reason: str) -> Point:
+def _as_point(point: udf_pb2.Point, name: str, reason: str) -> "Point":
     fields: dict[str, int | float | str | bool] = {}
     fields.update(point.fieldsString)
     fields.update(point.fieldsBool)
     fields.update(point.fieldsInt)
     fields.update((key, x) for key, x in point.fieldsDouble.items() if math.isfinite(x))
     fields["quarantined"] = reason
+    from lineprotocol import Point
+
     return Point(name or point.name or "unnamed", dict(point.tags), dict(fields), point.time)
 
 

@@ -73,6 +73,7 @@ class Runner:
                 if not starts:
                     return 0
                 self._block(block, starts, ends)
+                self._connection.patient = self._feed is not None and self._feed.patient
         except BrokenPipeError:
             logger.info("Kapacitor closed its end of the pipe")
             return 0

@@ -167,6 +167,11 @@ class WindowFeed(Feed):
         self._columns: list[Columns] = []
         self._frames: list[bytes] = []
 
+    @property
+    def patient(self) -> bool:
+        """Whether a window is open: nothing is emitted before its end."""
+        return self._begin is not None
+
     def begin(self, begin: udf_pb2.BeginBatch) -> None:
         """Open a window."""
         if self._begin is not None:
