@@ -82,7 +82,7 @@ def figure(data: ReportData) -> go.Figure:
     )
     made.update_layout(
         height=total + 120,
-        margin={"l": 70, "r": 16, "t": 44, "b": 36},
+        margin={"l": 70, "r": 52, "t": 44, "b": 36},
         legend={"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"},
         hoverlabel={"align": "left"},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -207,15 +207,18 @@ def _draw_scores(made: go.Figure, row: int, score: Score, alpha: float) -> None:
         )
     made.add_hline(y=alpha, row=row, col=1, line={"color": ABNORMAL, "width": 1, "dash": "dash"})
     made.add_annotation(
-        text=f"alpha {alpha:g}",
+        text=f"alpha<br>{alpha:g}",
         font={"size": 11},
         showarrow=False,
+        align="left",
+        # In the margin, where no mark can be.
         x=1,
         xref="x domain",
-        xanchor="right",
+        xanchor="left",
+        xshift=4,
         # On a log axis an annotation's place is the exponent, while a line's is the value.
         y=np.log10(alpha),
-        yanchor="top",
+        yanchor="middle",
         row=row,
         col=1,
     )
