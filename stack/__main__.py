@@ -16,8 +16,10 @@ from rich.table import Table
 
 from stack import choose, compose, demo
 from stack.backend import SERVICES, ServiceStatus
+from stack.cases import commands as case_commands
 from stack.errors import StackError
 from stack.images import build_images
+from stack.settings import ROOT
 from stack.testing import run_tests
 
 app = typer.Typer(
@@ -112,7 +114,7 @@ def demo_command(
         str, typer.Option(help="Time of the first point, in UTC, or `now`.")
     ] = "2016-01-01T00:00:00Z",
     task: Annotated[
-        str, typer.Option(help="Which of kapacitor/examples/print_temps*.tick to run.")
+        str, typer.Option(help="A name in kapacitor/examples, or the path of a .tick.")
     ] = "print_temps",
     as_json: Json = False,
 ) -> None:
@@ -125,7 +127,8 @@ def demo_command(
         print(summary.json(), end="")
     else:
         Console().print(demo.table(summary))
-        print(f"Report:  {demo.OUT / 'report.html'}\nSummary: {demo.OUT / 'summary.json'}")
+        out = demo.OUT.relative_to(ROOT)
+        print(f"Report:  {out}/report.html\nSummary: {out}/summary.json")
     if not summary.passed:
         console.print("[bold]The demo failed:[/bold] an expected anomaly or a point is missing.")
         raise typer.Exit(1)
@@ -179,6 +182,9 @@ def _client(name: str) -> None:
     def command(context: typer.Context) -> None:
         raise typer.Exit(choose.running_live().client(name, context.args).returncode)
 
+
+app.command("cases")(case_commands.cases)
+app.command("accept")(case_commands.accept)
 
 for _name in ("kapacitor", "influx"):
     _client(_name)

@@ -9,7 +9,7 @@ https://docs.influxdata.com/kapacitor/v1/working/api/
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
@@ -68,35 +68,49 @@ class InfluxDB:
         StackError
             When InfluxDB refuses the statement.
         """
+        return [
+            {"series": series.get("name", ""), **series.get("tags", {})}
+            | dict(zip(series["columns"], row, strict=True))
+            for series in self.series(statement, database)
+            for row in series.get("values", [])
+        ]
+
+    def series(self, statement: str, database: str = "") -> list[dict[str, Any]]:
+        """Return the series of one statement as InfluxDB lists them: name, tags, columns, values.
+
+        Raises
+        ------
+        StackError
+            When InfluxDB refuses the statement.
+        """
+        # A statement that changes something has to be posted.
         response = _checked(
-            self.session.get(
+            self.session.post(
                 f"{self.url}/query",
                 params={"q": statement, "db": database, "epoch": "ns"},
                 timeout=60,
             )
         )
-        result = response.json()["results"][0]
-        if "error" in result:
-            raise StackError(f"InfluxDB refused {statement!r}: {result['error']}")
-        return [
-            {"series": series.get("name", ""), **series.get("tags", {})}
-            | dict(zip(series["columns"], row, strict=True))
-            for series in result.get("series", [])
-            for row in series.get("values", [])
-        ]
+        results = response.json()["results"]
+        for result in results:
+            if "error" in result:
+                raise StackError(f"InfluxDB refused {statement!r}: {result['error']}")
+        return [series for result in results for series in result.get("series", [])]
 
     def count(self, database: str, measurement: str, field: str) -> int:
         """Return how many points of `measurement` have `field`."""
         rows = self.query(f'SELECT count("{field}") FROM "{measurement}"', database)
         return sum(row["count"] for row in rows)
 
-    def write(self, database: str, lines: str, precision: str = "ns") -> None:
+    def write(
+        self, database: str, lines: str | bytes, precision: str = "ns", policy: str = ""
+    ) -> None:
         """Write line protocol; raise `StackError` with InfluxDB's reason if it refuses."""
         _checked(
             self.session.post(
                 f"{self.url}/write",
-                params={"db": database, "precision": precision},
-                data=lines.encode(),
+                params={"db": database, "rp": policy, "precision": precision},
+                data=lines.encode() if isinstance(lines, str) else lines,
                 timeout=60,
             )
         )
@@ -146,8 +160,22 @@ class Kapacitor:
         )
         return response.json() if response.content else None
 
-    def define(self, task: str, script: str, kind: str = "stream", enabled: bool = False) -> None:
+    def define(
+        self,
+        task: str,
+        script: str = "",
+        kind: str = "stream",
+        enabled: bool = False,
+        **options: Any,
+    ) -> None:
         """Define `task`, or define it anew; its databases come from the script's dbrp line.
+
+        Parameters
+        ----------
+        task, script, kind, enabled
+            Its id, TICKscript, type (stream or batch), and whether it runs.
+        **options
+            Whatever else the API takes: dbrps, vars, template-id.
 
         Raises
         ------
@@ -156,11 +184,15 @@ class Kapacitor:
         """
         known = self.session.get(f"{self.url}/tasks/{task}", timeout=60).status_code == 200
         status = "enabled" if enabled else "disabled"
-        body = {"type": kind, "script": script, "status": status}
+        body = {"type": kind, "script": script, "status": status, **options}
         if known:
             self._call("PATCH", f"/tasks/{task}", json=body)
         else:
             self._call("POST", "/tasks", json={"id": task, **body})
+
+    def enable(self, task: str) -> None:
+        """Start a task that is defined."""
+        self._call("PATCH", f"/tasks/{task}", json={"status": "enabled"})
 
     def disable(self, task: str) -> None:
         """Stop a task and keep its definition."""
@@ -180,6 +212,82 @@ class Kapacitor:
     def delete_task(self, task: str) -> None:
         """Delete a task; one that is not there is no error."""
         self._call("DELETE", f"/tasks/{task}")
+
+    def define_template(self, template: str, script: str, kind: str = "stream") -> dict[str, Any]:
+        """Define a template; return it with the variables that it declares."""
+        body = {"id": template, "type": kind, "script": script}
+        made: dict[str, Any] = self._call("POST", "/templates", json=body)
+        return made
+
+    def template(self, template: str) -> dict[str, Any]:
+        """Return a template with the variables that it declares."""
+        found: dict[str, Any] = self._call("GET", f"/templates/{template}")
+        return found
+
+    def templates(self) -> list[str]:
+        """Return the ids of the templates."""
+        found = self._call("GET", "/templates", params={"fields": ["id"], "limit": 1000})
+        return [template["id"] for template in found["templates"]]
+
+    def delete_template(self, template: str) -> None:
+        """Delete a template."""
+        self._call("DELETE", f"/templates/{template}")
+
+    def topics(self) -> list[str]:
+        """Return the ids of the alert topics."""
+        return [t["id"] for t in self._alerts("GET", "/topics")["topics"]]
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic and the states of its alerts; its handlers stay."""
+        self._alerts("DELETE", f"/topics/{topic}")
+
+    def handlers(self, topic: str) -> list[dict[str, Any]]:
+        """Return the handlers of a topic."""
+        found: list[dict[str, Any]] = self._alerts("GET", f"/topics/{topic}/handlers")["handlers"]
+        return found
+
+    def define_handler(self, topic: str, handler: Mapping[str, Any]) -> None:
+        """Add a handler to a topic; `handler` is the content of a handler file."""
+        self._alerts("POST", f"/topics/{topic}/handlers", json=handler)
+
+    def delete_handler(self, topic: str, handler: str) -> None:
+        """Take a handler from a topic."""
+        self._alerts("DELETE", f"/topics/{topic}/handlers/{handler}")
+
+    def _alerts(self, method: str, path: str, **arguments: Any) -> Any:
+        return self._call(method, f"/alerts{path}", **arguments)
+
+    def write(self, database: str, policy: str, lines: bytes, precision: str = "ns") -> None:
+        """Write points to Kapacitor itself; only its tasks and recordings see them."""
+        query = {"db": database, "rp": policy, "precision": precision}
+        self._call("POST", "/write", params=query, data=lines)
+
+    def http_out(self, task: str, endpoint: str) -> list[dict[str, Any]]:
+        """Return the series that a running task's httpOut node shows, none before the first."""
+        path = f"{self.url}/tasks/{task}/{endpoint}"
+        response = self.session.get(path, timeout=60)
+        if response.status_code == 404:
+            return []
+        found: list[dict[str, Any]] = _checked(response).json().get("series") or []
+        return found
+
+    def statistics(self, name: str) -> list[dict[str, Any]]:
+        """Return Kapacitor's own statistics of one name: entries with tags and values."""
+        response = _checked(self.session.get(f"{self.url}/debug/vars", timeout=60))
+        return [e for e in response.json()["kapacitor"].values() if e["name"] == name]
+
+    def record_batch(self, recording: str, task: str, start: str, stop: str) -> None:
+        """Start recording what the queries of a batch task give between two times (RFC 3339)."""
+        body = {"id": recording, "task": task, "start": start, "stop": stop}
+        self._call("POST", "/recordings/batch", json=body)
+
+    def delete_recording(self, recording: str) -> None:
+        """Delete a recording."""
+        self._call("DELETE", f"/recordings/{recording}")
+
+    def delete_replay(self, replay: str) -> None:
+        """Delete a replay."""
+        self._call("DELETE", f"/replays/{replay}")
 
     def record_stream(self, recording: str, task: str, stop: str) -> None:
         """Start recording what reaches `task`, until a point later than `stop` (RFC 3339) arrives.
@@ -205,13 +313,20 @@ class Kapacitor:
 
     def replay(self, replay: str, task: str, recording: str, seconds: float) -> dict[str, Any]:
         """Replay a recording with its recorded times, as fast as it goes, and wait for the end."""
+        self.start_replay(replay, task, recording)
+        found: dict[str, Any] = wait_for(
+            f"replay {replay} to finish", lambda: self._ended(self.find_replay(replay)), seconds
+        )
+        return found
+
+    def start_replay(self, replay: str, task: str, recording: str) -> None:
+        """Start replaying a recording with its recorded times, as fast as it goes."""
         body = {"id": replay, "task": task, "recording": recording}
         self._call("POST", "/replays", json={**body, "recording-time": True, "clock": "fast"})
-        found: dict[str, Any] = wait_for(
-            f"replay {replay} to finish",
-            lambda: self._ended(self._call("GET", f"/replays/{replay}")),
-            seconds,
-        )
+
+    def find_replay(self, replay: str) -> dict[str, Any]:
+        """Return a replay's status, progress and error."""
+        found: dict[str, Any] = self._call("GET", f"/replays/{replay}")
         return found
 
     @staticmethod
@@ -222,11 +337,8 @@ class Kapacitor:
 
     def points_received(self, database: str, measurement: str) -> int:
         """Return how many points of a measurement have come in since Kapacitor started."""
-        response = _checked(self.session.get(f"{self.url}/debug/vars", timeout=60))
         return sum(
             int(entry["values"]["points_received"])
-            for entry in response.json()["kapacitor"].values()
-            if entry["name"] == "ingress"
-            and entry["tags"]["database"] == database
-            and entry["tags"]["measurement"] == measurement
+            for entry in self.statistics("ingress")
+            if entry["tags"]["database"] == database and entry["tags"]["measurement"] == measurement
         )

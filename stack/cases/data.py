@@ -1,0 +1,143 @@
+"""The points of a case, in the order in which they are recorded."""
+
+from __future__ import annotations
+
+import gzip
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lineprotocol import LineError, LineSplitter, parse_line
+from stack.cases.case import PRECISIONS, Case, CaseError, Input
+from stack.cases.script import Source
+from stack.settings import ROOT, environment
+
+#: Points in one request.
+CHUNK = 5000
+#: Times before this (ns) are a sign of the wrong unit.
+EARLIEST = 10**17
+
+
+@dataclass(frozen=True)
+class Points:
+    """Successive lines of one database, with times in `precision`."""
+
+    source: Source
+    lines: list[bytes]
+    precision: str
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the lines in pieces that fit a request."""
+        for at in range(0, len(self.lines), CHUNK):
+            yield b"\n".join(self.lines[at : at + CHUNK])
+
+
+def load(case: Case) -> list[Points]:
+    """Return the points of every input of a case.
+
+    Raises
+    ------
+    CaseError
+        Naming input and line, when there are none or they are not line protocol.
+    """
+    found = []
+    for data in case.inputs:
+        found += _load(case, data)
+    if not any(points.lines for points in found):
+        names = ", ".join(_shown(data) for data in case.inputs)
+        raise CaseError(f"the input is empty: no points in {names}")
+    return found
+
+
+def span(points: list[Points]) -> tuple[int, int]:
+    """Return the times of the earliest and the latest point, in ns since 1970."""
+    times = [
+        int(line.rpartition(b" ")[2]) * PRECISIONS[p.precision] for p in points for line in p.lines
+    ]
+    return min(times), max(times)
+
+
+def _load(case: Case, data: Input) -> list[Points]:
+    source = data.source or case.tasks[0].dbrps[0]
+    if data.file is not None:
+        content = _content(data.file)
+        if data.file.suffix == ".srpl":
+            return _recording(content, data)
+    else:
+        content = _simulate(data.simulator)
+    return [Points(source, _lines(content, data, case.precision), case.precision)]
+
+
+def _lines(content: bytes, data: Input, precision: str) -> list[bytes]:
+    """Return the lines that hold points, each with a time that makes sense."""
+    found = []
+    splitter = LineSplitter()
+    for number, text in enumerate([*splitter.feed(content), splitter.close()], start=1):
+        line = text.strip()
+        if not line or line.startswith(b"#"):
+            continue
+        stamp = line.rpartition(b" ")[2]
+        plausible = stamp.isdigit() and int(stamp) * PRECISIONS[precision] >= EARLIEST
+        if not plausible:
+            _explain(line, f"{_shown(data)}:{number}", precision)
+        found.append(line)
+    return found
+
+
+def _explain(line: bytes, where: str, precision: str) -> None:
+    """Raise the reason why a line's time is not what was expected, if there is one."""
+    try:
+        point = parse_line(line, precision)
+    except LineError as error:
+        raise CaseError(f"{where}: {error}") from None
+    if point.time is None:
+        raise CaseError(f"{where}: the point has no time", "a recorded point needs one")
+    if 0 < point.time < EARLIEST:
+        raise CaseError(
+            f"{where}: a time in 1973 or before, read in {precision}",
+            'set precision = "s" (or ms, us) in case.toml if the times are not in nanoseconds',
+        )
+
+
+def _recording(content: bytes, data: Input) -> list[Points]:
+    """Read a stream recording of Kapacitor's: database, policy and point on a line each."""
+    lines = content.splitlines()
+    if len(lines) % 3:
+        raise CaseError(f"{_shown(data)}: not a stream recording: three lines a point")
+    found: list[Points] = []
+    for at in range(0, len(lines), 3):
+        source = Source(lines[at].decode(), lines[at + 1].decode())
+        if not found or found[-1].source != source:
+            found.append(Points(source, [], "ns"))
+        found[-1].lines.append(lines[at + 2])
+    return found
+
+
+def _content(file: Path) -> bytes:
+    content = file.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            return gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise CaseError(f"{file}: {error}") from None
+    return content
+
+
+def _simulate(command: str) -> bytes:
+    done = subprocess.run(
+        [sys.executable, "-m", "simulator", *shlex.split(command), "--output", "-"],
+        cwd=ROOT, env=environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        reason = done.stderr.decode(errors="replace").strip()
+        raise CaseError(f"simulator {command!r} failed: {reason}")
+    return done.stdout
+
+
+def _shown(data: Input) -> str:
+    if data.file is not None and data.file.is_relative_to(ROOT):
+        return str(data.file.relative_to(ROOT))
+    return str(data)
