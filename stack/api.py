@@ -38,9 +38,13 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = 60.0, hint: s
 
 def _checked(response: requests.Response) -> requests.Response:
     if response.status_code >= 400:
+        try:
+            reason = response.json()["error"]
+        except (ValueError, KeyError, TypeError):
+            reason = response.text
         raise StackError(
             f"{response.request.method} {response.url} was refused "
-            f"({response.status_code}): {response.text.strip()[:1000]}"
+            f"({response.status_code}): {str(reason).strip()[:1000]}"
         )
     return response
 

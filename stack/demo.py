@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console, Group
 from rich.table import Table
 
@@ -23,6 +24,7 @@ from stack.engines import ENGINES
 from stack.errors import StackError
 from stack.findings import Alert, Finding, alarms, alerts, events, false_alarms, findings
 from stack.isolated import isolated
+from stack.report import ReportData, Score, Series, write_report
 from stack.settings import ROOT, environment
 
 OUT = ROOT / "out" / "demo"
@@ -87,7 +89,7 @@ def run(console: Console, seed: int, start: datetime, task: str) -> Summary:
     start
         Time of the first point, in whole seconds.
     task
-        The name of a TICKscript in kapacitor/examples that writes <field>_failure.log.
+        A TICKscript by its name in kapacitor/examples or its path; it writes <field>_failure.log.
 
     Raises
     ------
@@ -95,14 +97,14 @@ def run(console: Console, seed: int, start: datetime, task: str) -> Summary:
         When the stack does not come up or a step fails. A missed anomaly or a lost point is no
         error here: look at `Summary.passed`.
     """
-    script = EXAMPLES / f"{task}.tick"
-    if not script.exists():
+    script = Path(task) if task.endswith(".tick") else EXAMPLES / f"{task}.tick"
+    if not script.is_file():
         known = ", ".join(sorted(p.stem for p in EXAMPLES.glob("print_temps*.tick")))
-        raise StackError(f"no task {task!r} in kapacitor/examples", f"choose from {known}")
+        raise StackError(f"no TICKscript {script}", f"give the path of one, or {known}")
     begin = time.monotonic()
     backend = choose_backend(console)
     versions = {e.name: e.version for e in ENGINES if e.name in ENGINES_ONLY}
-    summary = Summary(backend, seed, task, start, versions)
+    summary = Summary(backend, seed, script.stem, start, versions)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     with isolated(backend, "demo") as stack:
@@ -112,6 +114,10 @@ def run(console: Console, seed: int, start: datetime, task: str) -> Summary:
         with _step(console, summary, "collect the results"):
             influxdb = InfluxDB(stack.addresses.urls()["influxdb"])
             _collect(stack, influxdb, summary)
+            measured = _temperatures(influxdb)
+            scores = _scores(influxdb, summary.task)
+    with _step(console, summary, "write the report"):
+        write_report(_report(summary, measured, scores), OUT / "report.html")
     summary.seconds["total"] = round(time.monotonic() - begin, 2)
     (OUT / "summary.json").write_text(summary.json())
     return summary
@@ -161,9 +167,9 @@ def _count_hops(influxdb: InfluxDB, kapacitor: Kapacitor, summary: Summary) -> N
         "kapacitor": lambda: kapacitor.points_received("printer", "temperatures"),
     }
     sent = summary.hops["simulator"]
-    # Kapacitor is the last of them; Telegraf reports about itself once a second.
-    for hop in ("kapacitor", "influxdb", "telegraf"):
-        summary.hops[hop] = _settled(counters[hop], sent)
+    # The last of them first, while the points are on their way; the table shows them in order.
+    found = {hop: _settled(counters[hop], sent) for hop in ("kapacitor", "influxdb", "telegraf")}
+    summary.hops |= {hop: found[hop] for hop in counters}
 
 
 def _settled(count: Callable[[], int], target: int, patience: float = 10.0) -> int:
@@ -189,27 +195,60 @@ def _collect(stack: Stack, influxdb: InfluxDB, summary: Summary) -> None:
     summary.alerts.sort(key=lambda alert: alert.start)
     summary.findings = findings(alarming, summary.start)
     summary.false_alarms = false_alarms(alarming, summary.start)
-    summary.windows = {name: len(rows) for name, rows in _scores(influxdb, summary.task).items()}
+    summary.windows = {s.name: len(s.times) for s in _scores(influxdb, summary.task)}
     lost = {hop for hop, points in summary.hops.items() if points != POINTS}
     short = {name for name in FIELDS if summary.windows.get(name) != WINDOWS}
     summary.passed = not lost and not short and all(f.found for f in summary.findings)
 
 
-def _scores(influxdb: InfluxDB, task: str) -> dict[str, list[tuple[int, float]]]:
-    """Return the p-values that a task wrote to `results`, as (time in ns, p) by field.
+def _temperatures(influxdb: InfluxDB) -> list[Series]:
+    rows = influxdb.query('SELECT * FROM "temperatures"', "printer")
+    times = np.array([row["time"] for row in rows], np.int64)
+    return [
+        Series(name, times, np.array([row[name] for row in rows], np.float64), "°C")
+        for name in FIELDS
+    ]
+
+
+def _scores(influxdb: InfluxDB, task: str) -> list[Score]:
+    """Return the p-values that a task wrote to `results`, for each field.
 
     A process for each field tags its points with `field`; one process for all of them says
     `pvalue_<field>`.
     """
-    found: dict[str, list[tuple[int, float]]] = {name: [] for name in FIELDS}
+    times: dict[str, list[int]] = {name: [] for name in FIELDS}
+    pvalues: dict[str, list[float]] = {name: [] for name in FIELDS}
     for row in influxdb.query(f'SELECT * FROM "{task}"', "results"):
         for name in FIELDS:
             value = row.get(f"pvalue_{name}")
             if value is None and row.get("field") == name:
                 value = row.get("pvalue")
             if value is not None:
-                found[name].append((row["time"], value))
-    return found
+                times[name].append(row["time"])
+                pvalues[name].append(value)
+    return [
+        Score(name, np.array(times[name], np.int64), np.array(pvalues[name], np.float64))
+        for name in FIELDS
+    ]
+
+
+def _report(summary: Summary, measured: list[Series], scores: list[Score]) -> ReportData:
+    return ReportData(
+        title=f"24 hours of a 3D printer: {summary.task}",
+        series=measured,
+        scores=scores,
+        alerts=summary.alerts,
+        findings=summary.findings,
+        false_alarms=summary.false_alarms,
+        hops=summary.hops,
+        seconds=summary.seconds,
+        facts={
+            "backend": summary.backend,
+            "seed": str(summary.seed),
+            "recording": f"{summary.recording_bytes:,} bytes",
+            **summary.engines,
+        },
+    )
 
 
 @contextmanager

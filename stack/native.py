@@ -41,6 +41,8 @@ class NativeStack(Stack):
         super().__init__(name, addresses, variables)
         self.state = STATE / "instances" / name
         self.alerts = self.state / "alerts"
+        #: process-compose, if this object started it; it outlives a command that does not stop it.
+        self._supervisor: subprocess.Popen[bytes] | None = None
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -58,7 +60,7 @@ class NativeStack(Stack):
         (self.state / "addresses.json").write_text(json.dumps(self.addresses.__dict__))
         wanted = [*services, "databases"]
         with (self.state / "logs" / "process-compose.out").open("wb") as out:
-            supervisor = subprocess.Popen(
+            supervisor = self._supervisor = subprocess.Popen(
                 [
                     *self._program(), "up", "--config", "native/process-compose.yaml",
                     "--tui=false", "--disable-dotenv", "--keep-project", "--ordered-shutdown",
@@ -74,14 +76,15 @@ class NativeStack(Stack):
             raise
 
     def down(self) -> None:  # noqa: D102
-        if not self._answers():
-            self._end_leftovers()
-            return
-        self._pc("down", check=False)
-        deadline = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < deadline and self._answers():
-            time.sleep(0.05)
+        if self._answers():
+            self._pc("down", check=False)
+            deadline = time.monotonic() + STOP_SECONDS
+            while time.monotonic() < deadline and self._answers():
+                time.sleep(0.05)
         self._end_leftovers()
+        if self._supervisor is not None:
+            self._supervisor.wait()
+            self._supervisor = None
 
     def remove(self) -> None:  # noqa: D102
         self.down()
