@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from kapacitor.udf import udf_pb2
 from kapacitor.udf.framing import FrameError, FrameReader, encode_varint
 
-_STDERR_LINES = 15
+_STDERR_LINES = 30
 
 
 class ProgramError(RuntimeError):
@@ -311,7 +311,7 @@ class Program:
         if self._log is None:
             return ""
         size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - 10_000))
+        self._log.seek(max(0, size - 100_000))
         lines = self._log.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-_STDERR_LINES:])
 
