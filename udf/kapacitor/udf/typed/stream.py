@@ -10,7 +10,7 @@ from kapacitor.udf.framing import encode_varint
 from kapacitor.udf.typed.base import BATCH, STREAM, Feed, TypedUDF
 from kapacitor.udf.typed.columns import GOOD, REASONS, Decoder, Floats, Ints
 from kapacitor.udf.typed.health import Health
-from kapacitor.udf.typed.results import Batch, as_results, point_body
+from kapacitor.udf.typed.results import Batch, Result, as_results, point_body
 
 
 class Point:
@@ -284,11 +284,13 @@ class StreamFeed(Feed):
         written = []
         for row, frame in enumerate(frames):
             body = point_body(frame)
-            if not self.udf.keep_fields:
+            fields = {name: columns[name][row] for name in names}
+            if self.udf.keep_fields:
+                written.append(self.writer.extended(body, fields))
+            else:
                 bare = udf_pb2.Point.FromString(body)
                 _clear_fields(bare)
-                body = bare.SerializeToString()
-            written.append(self.writer.extended(body, {name: columns[name][row] for name in names}))
+                written.append(self.writer.new(bare, Result(fields), bare.time))
         return written
 
 
