@@ -3,12 +3,13 @@ PYTHON ?= python3
 RUN := .venv/bin/python -m
 SEED ?= 1
 TASK ?= print_temps
+FIELD ?= hotend
 ARGS ?=
 
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down logs ps clean lint images bench
+.PHONY: alerts inject help demo test up down logs ps clean lint images bench
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,12 @@ ps: .venv/ready ## Show what runs and where
 
 logs: .venv/ready ## Show the services' logs (ARGS="-f kapacitor" follows one)
 	@$(RUN) stack logs $(ARGS)
+
+inject: .venv/ready ## Make the live printer go wrong for half a minute (FIELD=hotend, bed or air)
+	@$(RUN) stack inject $(FIELD)
+
+alerts: .venv/ready ## Show the newest alerts
+	@$(RUN) stack alerts
 
 clean: .venv/ready ## Stop the stack and delete its data
 	@$(RUN) stack clean

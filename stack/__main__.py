@@ -18,6 +18,7 @@ from stack import choose, compose, demo
 from stack.backend import SERVICES, ServiceStatus
 from stack.cases import commands as case_commands
 from stack.errors import StackError
+from stack.findings import events
 from stack.images import build_images
 from stack.settings import ROOT
 from stack.testing import run_tests
@@ -105,6 +106,47 @@ def logs(
 ) -> None:
     """Show the end of the services' logs."""
     raise typer.Exit(choose.running_live().follow_logs(_checked(services), follow))
+
+
+@app.command()
+def inject(
+    field: Annotated[str, typer.Argument(help="Which temperature: hotend, bed or air.")],
+    seconds: Annotated[float, typer.Option(help="For how long.")] = 30,
+) -> None:
+    """Make the live printer go wrong now."""
+    url = choose.running_live().addresses.urls()["simulator"]
+    command = [
+        sys.executable,
+        "-m",
+        "simulator",
+        "inject",
+        f"{field}:{seconds:g}",
+        "--control",
+        url,
+    ]
+    raise typer.Exit(subprocess.call(command, cwd=ROOT))
+
+
+@app.command("alerts")
+def alerts_command(
+    last: Annotated[int, typer.Option("-n", help="How many events, the newest.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show the newest alert events of every alert log."""
+    stack = choose.running_live()
+    found = [event for name in stack.alert_logs() for event in events(stack.alert_log(name))]
+    found = sorted(found, key=lambda event: event["at"])[-last:] if last > 0 else []
+    if as_json:
+        keys = ("time", "id", "level", "message", "duration")
+        print(json.dumps([{k: e[k] for k in keys} for e in found], indent=2))
+        return
+    table = Table(title=None if found else "no alerts yet", title_justify="left")
+    for column in ("time", "id", "level", "message"):
+        table.add_column(column)
+    for event in found:
+        time = event["at"].isoformat(sep=" ", timespec="seconds")
+        table.add_row(time, event["id"], event["level"], event["message"])
+    Console().print(table)
 
 
 @app.command("demo")

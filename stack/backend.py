@@ -110,6 +110,10 @@ class Stack(ABC):
         """Return the content of an alert log, empty if it was never written."""
 
     @abstractmethod
+    def alert_logs(self) -> list[str]:
+        """Return the names of the alert logs that have been written."""
+
+    @abstractmethod
     def client(
         self, program: str, arguments: Sequence[str], capture: bool = False
     ) -> subprocess.CompletedProcess[str]:

@@ -104,6 +104,10 @@ class ComposeStack(Stack):
         done = self._compose("exec", "-T", "kapacitor", "cat", f"{ALERT_LOGS}/{name}")
         return done.stdout if done.returncode == 0 else ""
 
+    def alert_logs(self) -> list[str]:  # noqa: D102
+        listed = self._compose("exec", "-T", "kapacitor", "ls", ALERT_LOGS)
+        return [name for name in listed.stdout.split() if name.endswith(".log")]
+
     def client(  # noqa: D102
         self, program: str, arguments: Sequence[str], capture: bool = False
     ) -> subprocess.CompletedProcess[str]:

@@ -133,6 +133,9 @@ class NativeStack(Stack):
         file = self.alerts / name
         return file.read_text() if file.exists() else ""
 
+    def alert_logs(self) -> list[str]:  # noqa: D102
+        return sorted(file.name for file in self.alerts.glob("*.log"))
+
     def tickscript(self, path: Path) -> str:  # noqa: D102
         # The two folders that a container has elsewhere: the alert logs and the repository.
         text = path.read_text().replace(f"{ALERT_LOGS}/", f"{self.alerts}/")
