@@ -162,7 +162,7 @@ def test_poison_is_found_and_passed_over(
 ) -> None:
     blocks = requests(3000, wants)
     poison = tmp_path / "poison.lp"
-    rules = ["--on-poison", "quarantine", "--quarantine", str(poison)]
+    rules = ["--on-poison", "quarantine", "--quarantine", str(poison), "--deaths", "2"]
     arguments = ["--wants", wants, "--snapshots", snapshots]
     with start(rules, [*arguments, way, "1234"]) as program:
         program.write(b"".join(blocks))
@@ -185,7 +185,7 @@ def test_poison_ends_the_task_with_an_error_when_so_asked() -> None:
         program.write(b"".join(blocks))
         responses = program.drain()
         assert program.wait() != 0
-        assert "died 3 times on the same input" in responses[-1].error.error
+        assert "died 5 times on the same input" in responses[-1].error.error
     good = data(responses)
     assert good == plain(blocks, ["--wants", "batch"])[: len(good)]
 

@@ -126,9 +126,7 @@ def main() -> int:
                     window.append(point)
                 else:
                     count, total = account(point.group, point)
-                    tell(
-                        point.name, point.group, point.time, dict(point.tags), n=count, sum=total
-                    )
+                    tell(point.name, point.group, point.time, dict(point.tags), n=count, sum=total)
             elif kind == "end":
                 end = request.end
                 time.sleep(arguments.delay)

@@ -85,9 +85,9 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--deaths",
         type=_count,
-        default=3,
+        default=5,
         metavar="N",
-        help="deaths on the same input, after which the input is to blame [3]",
+        help="deaths on the same input, after which the input is to blame [5]",
     )
     add(
         "--on-poison",

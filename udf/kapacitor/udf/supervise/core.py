@@ -27,6 +27,7 @@ from kapacitor.udf.supervise.outbox import Outbox
 logger = logging.getLogger("kapacitor.udf.supervise")
 
 _PARTS = 64  # pieces that suspicious input is cut into
+_STILLBORN = 10  # deaths in a row before a program could be given its input again
 _DEATHS_TO_ACQUIT = 3  # without snapshot requests, before they are taken up again
 _DEATHS_TO_CONFIRM = 2  # of a single unit on its own, before it is taken out
 
@@ -63,7 +64,7 @@ class Rules:
 
     buffer: int = 32 << 20
     snapshot_every: float = 5.0
-    deaths: int = 3
+    deaths: int = 5
     on_poison: OnPoison = OnPoison.give_up
     on_lost: OnLost = OnLost.give_up
     quarantine_file: Path | None = None
@@ -140,6 +141,7 @@ class Core:
         self._refuses = False  # has refused to
         self._lost = False  # more input than the buffer, and no snapshot
         self._deaths = 0
+        self._stillborn = 0
         self._good = 0  # goes up when the program gets further than any life before
         self._good_at_death = 0
         self._position = 0  # bytes of data that came in
@@ -448,12 +450,18 @@ class Core:
         """
         self.counts.deaths += 1
         self._reset()
-        self._deaths = self._deaths + 1 if self._good == self._good_at_death else 1
         logger.error("the program %s%s", how, f": {self.error}" if self.error else "")
-        if self._init is None and self._deaths >= self.rules.deaths:
-            raise GiveUp(f"the program has died {self._deaths} times before it was initialized")
-        if not self._held:
-            self._judge_the_snapshots()
+        if self._init is None or self._held:
+            # It never got to the input: none of it is to blame.
+            self._stillborn += 1
+            most = self.rules.deaths if self._init is None else _STILLBORN
+            if self._stillborn >= most:
+                raise GiveUp(f"the program has died {self._stillborn} times while it started")
+            self.error = None
+            return
+        self._stillborn = 0
+        self._deaths = self._deaths + 1 if self._good == self._good_at_death else 1
+        self._judge_the_snapshots()
         if self._lost:
             self._start_over()
         elif self._deaths >= self.rules.deaths:
@@ -479,7 +487,7 @@ class Core:
     @property
     def deaths(self) -> int:
         """Deaths since the program last got further than ever before."""
-        return self._deaths
+        return self._deaths + self._stillborn
 
     def _judge_the_snapshots(self) -> None:
         """Find out whether it is our asking for snapshots that kills the program.

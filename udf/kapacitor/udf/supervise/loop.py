@@ -253,7 +253,7 @@ class Loop:
     def _again(self, how: str) -> None:
         self.core.died(how)
         if self.core.deaths > 1:
-            time.sleep(min(0.05 * 2**self.core.deaths, _LONGEST_PAUSE))
+            time.sleep(min(0.02 * 2**self.core.deaths, _LONGEST_PAUSE))
         self._live()
 
     def _kill(self) -> None:
