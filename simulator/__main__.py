@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from simulator import inject, printer
+from simulator import fleet, inject, printer, turbine
 from simulator.errors import SimulatorError
 
 app = typer.Typer(
@@ -16,6 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("printer")(printer.command)
+app.command("fleet")(fleet.command)
+app.command("turbine")(turbine.command)
 app.command("inject")(inject.command)
 
 

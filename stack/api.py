@@ -323,10 +323,13 @@ class Kapacitor:
         )
         return found
 
-    def start_replay(self, replay: str, task: str, recording: str) -> None:
-        """Start replaying a recording with its recorded times, as fast as it goes."""
+    def start_replay(self, replay: str, task: str, recording: str, clock: str = "fast") -> None:
+        """Start replaying a recording with its recorded times, as fast as it goes.
+
+        With the clock `real` it takes as long as the data did.
+        """
         body = {"id": replay, "task": task, "recording": recording}
-        self._call("POST", "/replays", json={**body, "recording-time": True, "clock": "fast"})
+        self._call("POST", "/replays", json={**body, "recording-time": True, "clock": clock})
 
     def find_replay(self, replay: str) -> dict[str, Any]:
         """Return a replay's status, progress and error."""

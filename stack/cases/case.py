@@ -107,7 +107,9 @@ class Case:
     http: tuple[str, ...]
     handlers: tuple[Mapping[str, Any], ...]
     fields: tuple[str, ...] | None
+    expect: tuple[str, ...]
     live: float
+    clock: str
     tolerance: float
     timeout: float
     databases: tuple[str, ...]
@@ -188,7 +190,9 @@ def read(folder: Path) -> Case:
         http=tuple(settings.texts("http")),
         handlers=tuple(_handlers(folder, settings)),
         fields=tuple(settings.texts("fields")) if "fields" in settings.left else None,
+        expect=tuple(settings.texts("expect")),
         live=float(settings.take("live", (int, float), 0)),
+        clock=settings.take("clock", str, "fast"),
         tolerance=float(settings.take("tolerance", (int, float), 1e-9)),
         timeout=float(settings.take("timeout", (int, float), 60)),
         databases=tuple(settings.texts("databases")),
@@ -203,7 +207,7 @@ def read(folder: Path) -> Case:
 
 _KNOWN = (
     "description", "input", "simulator", "precision", "start", "stop", "http", "handlers",
-    "fields", "live", "tolerance", "timeout", "databases",
+    "fields", "live", "clock", "tolerance", "timeout", "databases",
 )  # fmt: skip
 
 
@@ -211,6 +215,10 @@ def _check(case: Case) -> None:
     where = _shown(case.folder / SETTINGS)
     if case.precision not in PRECISIONS:
         raise CaseError(f"{where}: precision {case.precision!r} is none of {', '.join(PRECISIONS)}")
+    if unknown := set(case.expect) - set(PARTS):
+        raise CaseError(f"{where}: expect {', '.join(unknown)}: choose from {', '.join(PARTS)}")
+    if case.clock not in ("fast", "real"):
+        raise CaseError(f"{where}: clock {case.clock!r} is neither fast nor real")
     if len({t.kind for t in case.tasks}) > 1:
         raise CaseError(f"{where}: stream and batch tasks cannot share one recording: two cases")
     if case.http and case.kind == "batch":

@@ -191,7 +191,7 @@ class _Run:
 
     def _replay(self, task: Task, recording: str) -> None:
         replay = f"replay-{self.id}-{task.name}"
-        self.kapacitor.start_replay(replay, task.name, recording)
+        self.kapacitor.start_replay(replay, task.name, recording, self.case.clock)
         self._ended(f"the replay of task {task.name}", lambda: self.kapacitor.find_replay(replay))
         self.kapacitor.delete_replay(replay)
 

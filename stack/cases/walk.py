@@ -151,8 +151,8 @@ def _one(folder: Path, warm: Engine, accept: bool) -> Result:
 def _accept(case: Case, outcome: Outcome) -> tuple[str, list[str]]:
     """Write what came out as the expectation, naming only what the case asks about."""
     kept = {part: _chosen(case, part, content) for part, content in outcome.items()}
-    if case.expected is not None:
-        kept = {part: kept[part] for part in kept if part in case.expected} or kept
+    asked = case.expect or tuple(case.expected or kept)
+    kept = {part: content for part, content in kept.items() if part in asked} or kept
     if not kept:
         raise CaseError(
             f"case {case.name}: nothing came out that could be expected",
