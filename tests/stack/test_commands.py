@@ -27,7 +27,8 @@ def stack_command(
 def message(done: subprocess.CompletedProcess[str]) -> str:
     """Return the error of a command that failed without a traceback."""
     assert done.returncode != 0
-    assert "Traceback" not in done.stderr, done.stderr
+    assert not done.stderr.startswith("Traceback"), done.stderr
+    assert "\nTraceback" not in done.stderr, done.stderr
     assert "error: " in done.stderr or "Error" in done.stderr, done.stderr
     return done.stderr
 
