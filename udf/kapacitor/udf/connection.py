@@ -58,6 +58,8 @@ class Statistics:
         Requests whose handler raised and which were skipped.
     quarantined : int
         Points set aside because they could not be used.
+    incomplete : int
+        Points handled although a field of theirs could not be used.
     busy : float
         Seconds spent on anything but waiting for input.
     started : float
@@ -69,6 +71,7 @@ class Statistics:
     bytes_in: int = 0
     failed: int = 0
     quarantined: int = 0
+    incomplete: int = 0
     busy: float = 0.0
     started: float = 0.0
 
@@ -77,6 +80,7 @@ class Statistics:
         return (
             f"points={self.points} responses={self.responses} bytes_in={self.bytes_in} "
             f"failed={self.failed} quarantined={self.quarantined} "
+            f"incomplete={self.incomplete} "
             f"busy={self.busy:.3f}s elapsed={elapsed:.3f}s"
         )
 

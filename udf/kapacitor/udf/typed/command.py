@@ -13,8 +13,9 @@ from kapacitor.udf.streams import claim_input, claim_output
 from kapacitor.udf.typed.base import TypedUDF
 from kapacitor.udf.typed.runner import Runner
 
-LOG_LEVEL = "KAPACITOR_UDF_LOG"
-"""Environment variable: ``debug``, ``info`` (the default), ``warning`` or ``error``."""
+LOG_LEVELS = ("KAPACITOR_UDF_LOG", "KAPACITOR_LOGGING_LEVEL")
+"""Environment variables: ``debug``, ``info`` (the default), ``warning`` or ``error``; the first
+set holds."""
 
 
 def describe(udf: type[TypedUDF]) -> dict[str, Any]:
@@ -109,7 +110,9 @@ def main(udf: type[TypedUDF], arguments: list[str] | None = None) -> int:
     if sys.stdin is not None and sys.stdin.isatty():
         parser.error("Kapacitor starts this program; by hand, try --describe")
     logging.basicConfig(
-        level=os.environ.get(LOG_LEVEL, "info").upper(),
+        level=next(
+            (level for name in LOG_LEVELS if (level := os.environ.get(name))), "info"
+        ).upper(),
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )

@@ -157,6 +157,21 @@ class Health:
                 ", ".join(sorted(names)) or "none",
             )
 
+    def incomplete(self, frame: bytes, reason: str) -> None:
+        """Note that a point is handled without a field it should have.
+
+        Parameters
+        ----------
+        frame : bytes
+            The request it came in.
+        reason : str
+            What is wrong with it, such as "power is missing".
+        """
+        self.statistics.incomplete += 1
+        point = udf_pb2.Request.FromString(frame).point
+        where = f"group {point.group!r}, time {_iso(point.time)}"
+        self.tell("incomplete point", f"an incomplete point was handled ({where}): {reason}")
+
     def worked(self) -> None:
         """Note that the handler did its work once."""
         self._worked = True

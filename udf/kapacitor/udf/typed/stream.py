@@ -8,7 +8,7 @@ import numpy as np
 from kapacitor.udf import udf_pb2
 from kapacitor.udf.framing import encode_varint
 from kapacitor.udf.typed.base import BATCH, STREAM, Feed, TypedUDF
-from kapacitor.udf.typed.columns import GOOD, REASONS, Decoder, Floats, Ints
+from kapacitor.udf.typed.columns import GOOD, MALFORMED, REASONS, Decoder, Floats, Ints
 from kapacitor.udf.typed.health import Health
 from kapacitor.udf.typed.results import Batch, Result, as_results, point_body
 
@@ -117,10 +117,13 @@ class StreamUDF(TypedUDF):
     ----------
     keep_fields : bool
         Emit a point's own fields along with the new ones.
+    keep_incomplete : bool
+        Handle points of which a field is missing or unusable as well, with NaN for it.
     """
 
     wants: ClassVar[str] = STREAM
     keep_fields: ClassVar[bool] = True
+    keep_incomplete: ClassVar[bool] = False
 
     def point(self, point: Point, state: Any) -> Any:
         """Handle one point.
@@ -175,10 +178,13 @@ class StreamFeed(Feed):
         if good.all():
             index = list(range(len(frames)))
         else:
+            kept = good
+            if self.udf.keep_incomplete:
+                kept = (columns.status != MALFORMED).all(axis=0)
             for bad in np.flatnonzero(~good).tolist():
-                self._set_aside(frames[bad], columns.status[:, bad].tolist())
-            index = np.flatnonzero(good).tolist()
-        self.health.good(len(index))
+                self._unusable(frames[bad], columns.status[:, bad].tolist(), bool(kept[bad]))
+            index = np.flatnonzero(kept).tolist()
+        self.health.good(int(np.count_nonzero(good)))
         if self._in_arrays:
             self._arrays(columns.times, columns.values, columns.groups, frames, index)
         else:
@@ -187,12 +193,15 @@ class StreamFeed(Feed):
             for i in index:
                 self._one(rows[i], times[i], columns.groups[i], frames[i])
 
-    def _set_aside(self, frame: bytes, statuses: list[int]) -> None:
+    def _unusable(self, frame: bytes, statuses: list[int], kept: bool) -> None:
         pairs = zip(self._decoder.fields, statuses, strict=True)
         reason = "; ".join(
             f"{field} {REASONS[status]}" for field, status in pairs if status != GOOD
         )
-        self.health.bad(frame, "", reason)
+        if kept:
+            self.health.incomplete(frame, reason)
+        else:
+            self.health.bad(frame, "", reason)
 
     def _one(self, values: list[float], time: int, group: str, frame: bytes) -> None:
         """Handle one point."""
