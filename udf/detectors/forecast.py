@@ -8,11 +8,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.base import LARGEST, Scores, State, StateValue, StreamDetector, scalar, vector
+from detectors.analogues import Analogues
+from detectors.base import (
+    LARGEST,
+    Scores,
+    State,
+    StateValue,
+    StreamDetector,
+    Values,
+    vector,
+)
+from detectors.checks import not_positive, whole_numbers
+from detectors.errors import Errors
+from detectors.page import Page
 
 VERSION = 1
 _SECOND = 1_000_000_000
-_ERRORS = 256  # recent errors behind the noise level
+_CALIBRATE = 16  # intervals between two looks at all errors
 
 
 class Prediction(NamedTuple):
@@ -33,42 +45,51 @@ class Forecast(StreamDetector):
     descriptions in memory are looked up, and what came after each of them is averaged.
 
     *Formula.* Values are averaged over intervals, giving y(i). The present is the vector
-    x(i) = (y(i), y(i-1), y(i-2), y(i-4), ..., y(i-span)). With N(i) the k past vectors nearest
-    to x(i), each with weight w(j) = 1 / (|x(j) - x(i)|² + e²), the forecast H intervals ahead is
+    x(i) = (y(i), y(i-1), y(i-2), y(i-4), ..., y(i-span)). With N the k past vectors nearest to
+    x(i), each with weight w(j) = 1 / (|x(j) - x(i)|² + e²), the forecast H intervals ahead is
 
-        f(i+H) = Σ w(j) y(j+H) / Σ w(j),   j in N(i),
+        f(i+H) = Σ w(j) y(j+H) / Σ w(j),   j in N,
 
-    and its scale is s = sqrt(v + e²): v is the weighted variance of those y(j+H), e the noise,
-    1.4826 times the median of the recent absolute errors. The bounds are f ± q s. The
-    factor q follows the errors so that `coverage` of the values lie inside: it grows by
-    `coverage` / 20 with each value outside and shrinks by (1 - `coverage`) / 20 with each
-    inside.
+    and its scale is s = sqrt(v + m + e²). Here v is the weighted variance of those y(j+H); m is
+    the weighted mean square by which y moved within `slack` of j+H, for a cycle that comes a
+    little early or late is off by as much as it moves in that time; and e is the noise, 1.4826
+    times the median absolute error, but never less than the smallest step between two values
+    makes. The bounds are f ± q s, with q the quantile of |y - f| / s that holds the share
+    `coverage` of the errors in memory.
 
-    *What it does not learn.* A value further than `gate` half-widths from its forecast is not
-    normal. It moves neither q nor e, no memory that contains it is ever looked up, and
-    for the descriptions of the present it is cut to the gate. A series that stays abnormal for
-    the time `relearn` is taken to have changed for good, and learning starts over.
+    *What it does not learn.* A value more than `gate` half-widths from its forecast is not
+    normal, nor are values that stay on one side of their forecasts (`Page`'s sums over the
+    errors in half-widths, allowance 0.5, cut at 2, limit 1.5 horizons), back to where that
+    began. Nothing that contains them is looked up, and no error of theirs counts. For that to
+    be possible everything waits for the time `settle` before it is used at all. A series that
+    stays abnormal for the time `relearn` is taken to have changed for good, and learning starts
+    over.
 
     *Trade-off.* Forecasts stay within what was seen: a series that drifts away from its past is
     not followed, which makes the drift visible, and is wrong for one that is meant to grow
     without end; take its difference first. Until `learn` seconds are known there is no forecast,
-    and whatever happens in that time counts as normal. A longer `interval` is cheaper and
-    less noisy but later. The cost is one search through the memory, O(memory / interval), once
-    an interval: tens of microseconds; the values in between only add up.
+    and whatever happens in that time counts as normal. A shorter `settle` follows a changing
+    series sooner, and learns a slower drift. The cost is one search through the memory an
+    interval, tens of microseconds for a day of 30 s; the values in between only add up.
 
     Parameters
     ----------
     horizon : float
-        How far ahead, in seconds: the forecast made at t is for t + horizon or up to one and a
-        half intervals later.
+        How far ahead, in seconds. The forecast made at t is for a moment between t + horizon and
+        two intervals after that.
     interval : float
-        Seconds over which values are averaged; one forecast is made an interval.
+        Seconds over which values are averaged, at least one value in each; one forecast is made
+        an interval.
     span : float
         Seconds of the recent past that describe the present.
+    slack : float
+        Seconds by which a recurring movement may be early or late.
     memory : float
         Seconds of the past that are kept.
     learn : float
-        Seconds of data before the first forecast.
+        Seconds of settled data before the first forecast.
+    settle : float
+        Seconds that pass before anything is learned.
     neighbours : int
         Similar moments that are averaged, k.
     coverage : float
@@ -88,15 +109,15 @@ class Forecast(StreamDetector):
     A wave whose period wanders between 20 and 28 minutes, a value every 10 seconds:
 
     >>> random = np.random.default_rng(1)
-    >>> phase = np.cumsum(2 * np.pi / random.uniform(120, 168, 8640))
-    >>> wave = 20 + np.sin(phase) + random.normal(0, 0.05, 8640)
-    >>> forecast = Forecast(horizon=600)
-    >>> made = [forecast.observe(value, i * 10 * 10**9) for i, value in enumerate(wave.tolist())]
-    >>> made = [prediction for prediction in made if prediction and prediction.time < 86_400e9]
-    >>> actual = np.interp([p.time / 1e10 for p in made], np.arange(8640), 20 + np.sin(phase))
-    >>> predicted = np.array([p.forecast for p in made])
-    >>> naive = np.interp([p.time / 1e10 - 60 for p in made], np.arange(8640), 20 + np.sin(phase))
-    >>> print(f"{abs(predicted - actual).mean():.2f} against {abs(naive - actual).mean():.2f}")
+    >>> wave = 20 + np.sin(np.cumsum(2 * np.pi / random.uniform(120, 168, 8640)))
+    >>> measured = (wave + random.normal(0, 0.05, 8640)).tolist()
+    >>> forecast = Forecast()
+    >>> made = [forecast.observe(value, i * 10 * 10**9) for i, value in enumerate(measured)]
+    >>> made = [p for p in made if p and p.time < 86_400e9]
+    >>> at = np.array([p.time // 10**10 for p in made])
+    >>> error = abs(wave[at] - [p.forecast for p in made])
+    >>> print(f"{error.mean():.2f}, naive {abs(wave[at] - wave[at - 60]).mean():.2f}")
+    0.03, naive 1.23
 
     References
     ----------
@@ -104,8 +125,9 @@ class Forecast(StreamDetector):
        analogues", Journal of the Atmospheric Sciences 26 (1969), 636-646.
     .. [2] J. D. Farmer and J. J. Sidorowich, "Predicting chaotic time series", Physical Review
        Letters 59 (1987), 845-848.
-    .. [3] I. Gibbs and E. Candès, "Adaptive conformal inference under distribution shift",
-       Advances in Neural Information Processing Systems 34 (2021): the rule for q.
+    .. [3] J. Lei, M. G'Sell, A. Rinaldo, R. J. Tibshirani and L. Wasserman, "Distribution-free
+       predictive inference for regression", Journal of the American Statistical Association 113
+       (2018), 1094-1111: bounds from the quantile of locally scaled errors.
     """
 
     def __init__(
@@ -113,25 +135,17 @@ class Forecast(StreamDetector):
         horizon: float = 600.0,
         interval: float = 30.0,
         span: float = 960.0,
+        slack: float = 150.0,
         memory: float = 86_400.0,
-        learn: float = 14_400.0,
+        learn: float = 18_000.0,
+        settle: float = 3600.0,
         neighbours: int = 8,
         coverage: float = 0.95,
-        gate: float = 3.0,
+        gate: float = 4.0,
         relearn: float = 43_200.0,
     ) -> None:
-        wrong = [
-            f"{name} must be a number of seconds above 0, got {value!r}"
-            for name, value in (
-                ("horizon", horizon),
-                ("interval", interval),
-                ("span", span),
-                ("memory", memory),
-                ("learn", learn),
-                ("relearn", relearn),
-            )
-            if not 0 < value < 1e9
-        ]
+        wrong = not_positive("seconds", horizon=horizon, interval=interval, span=span, slack=slack)
+        wrong += not_positive("seconds", memory=memory, learn=learn, settle=settle, relearn=relearn)
         if not 1 <= neighbours <= 1000 or neighbours != int(neighbours):
             wrong.append(f"neighbours must be a whole number from 1 to 1000, got {neighbours!r}")
         if not 0.5 <= coverage < 1:
@@ -140,46 +154,47 @@ class Forecast(StreamDetector):
             wrong.append(f"gate must be at least 1 half-width, got {gate!r}")
         if not wrong:
             if not 0.001 <= interval <= min(horizon, span):
-                wrong.append("interval must be a millisecond or more, and no more than span or horizon")
-            if memory < learn + horizon + span:
-                wrong.append("memory must be at least learn + horizon + span")
+                wrong.append("interval must be at least 1 ms and at most span and horizon")
+            if memory < learn + settle + horizon + 2 * span + slack:
+                wrong.append("memory must be at least learn + settle + horizon + 2 span + slack")
             if memory / interval > 1e6:
                 wrong.append("memory must be at most a million intervals")
             if learn / interval < 2 * neighbours:
                 wrong.append("learn must be at least twice as many intervals as neighbours")
+            if slack > span:
+                wrong.append("slack must be at most span")
         if wrong:
             raise ValueError("; ".join(wrong))
-        self.horizon = horizon
         self.interval = round(interval * _SECOND)
+        # From the middle of an interval that has just ended: the half of it and up to a whole
+        # one until the next value go before the horizon.
         self.ahead = math.ceil(horizon / interval) + 1
-        steps = round(span / interval)
-        self.lags = np.array([0] + [2**n for n in range(steps.bit_length())], dtype=np.int64)
+        self.lags = np.array([0] + [2**n for n in range(round(span / interval).bit_length())])
         self.memory = round(memory / interval)
+        self.slack = round(slack / interval)
         self.learn = round(learn / interval)
+        self.settle = math.ceil(settle / interval)
         self.neighbours = int(neighbours)
         self.coverage = coverage
         self.gate = gate
         self.relearn = round(relearn / interval)
+        self.reach = int(self.lags[-1]) + self.ahead + 2 * self.slack + 1
         self._forget()
 
     def _forget(self) -> None:
-        size = self.memory
-        # Rings by the number of the interval; the order of the past does not matter to a search.
-        self._past = np.zeros((size, self.lags.size))
-        self._future = np.zeros(size)
-        self._norm = np.full(size, np.inf)  # |x|², infinite where there is nothing to look up
-        # As far back as a description and its future reach.
-        self._reach = int(self.lags[-1]) + self.ahead + 1
-        self._values = np.full(self._reach, np.nan)
-        self._normal = np.zeros(self._reach, dtype=np.bool_)
-        self._made: dict[int, tuple[float, float]] = {}  # interval -> forecast, half-width
-        self._centre = 0.0  # subtracted from all values: squares of small numbers keep digits
-        self._known = 0
-        self._errors = np.zeros(0)
-        self._noise = 0.0
-        self._factor = 2.0
+        self._memory = Analogues(self.memory, self.lags.size)
+        # Rings by the number of the interval.
+        self._values = np.full(self.reach, np.nan)
+        self._normal = np.zeros(self.reach, dtype=np.bool_)
+        self._made = np.full((self.reach, 3), np.nan)  # forecast, half-width and scale
+        self._errors = Errors(self.memory, self.settle, self.coverage)
+        self._page = Page(allowance=0.5, cut=2.0, limit=1.5)
+        self._since = 0  # interval in which the sums began to grow
         self._odd = 0
-        self._bin: int | None = None
+        self._known = 0
+        self._step = 0.0  # smallest difference between two successive values, 0 while unknown
+        self._centre = 0.0  # taken off all values: squares of small numbers keep their digits
+        self._number: int | None = None
         self._sum = 0.0
         self._count = 0
         self._last = 0.0
@@ -193,32 +208,32 @@ class Forecast(StreamDetector):
         value : float
             Ignored if it is not finite or beyond 1e150.
         time : int
-            ns since 1970 UTC. A value older than the interval at work is ignored; one older
-            than all that describes the present begins the series anew at that time, with its
-            memory kept.
+            ns since 1970 UTC. A value of an interval that is over is ignored. One older than all
+            that describes the present begins the present anew, with the memory kept.
         """
         if not -LARGEST <= value <= LARGEST:
             return None
         number = time // self.interval
-        if number != self._bin:
-            made = None
-            if self._bin is None:
-                self._centre = value if not self._known else self._centre
-            elif number < self._bin:
-                if self._bin - number <= self._reach:
-                    return None
-                self._break()
-            else:
-                made = self._close(number)
-            self._bin, self._sum, self._count = number, 0.0, 0
+        if number == self._number:
+            if value != self._last:
+                step = abs(value - self._last)
+                if step < self._step or not self._step:
+                    self._step = step
+                self._last = value
             self._sum += value
-            self._count = 1
-            self._last = value
-            return made
-        self._sum += value
-        self._count += 1
-        self._last = value
-        return None
+            self._count += 1
+            return None
+        made = None
+        if self._number is None:
+            self._centre = value
+        elif number > self._number:
+            made = self._close(number)
+        elif self._number - number <= self.reach:
+            return None
+        else:
+            self._interrupt()
+        self._number, self._sum, self._count, self._last = number, value, 1, value
+        return made
 
     def update(self, value: float, time: int) -> Scores:
         """Take one value; return the newest forecast.
@@ -228,144 +243,159 @@ class Forecast(StreamDetector):
         dict
             ``forecast``, ``lower`` and ``upper`` in units of the value, and ``ahead``, the
             seconds from `time` to the moment they are for. While there is no forecast, the
-            value itself, 0 seconds ahead.
+            value itself (0 if it is not usable), 0 seconds ahead.
         """
         self.observe(value, time)
         newest = self._newest
         if newest is None or newest.time < time:
-            value = value if -LARGEST <= value <= LARGEST else 0.0
+            value = float(value) if -LARGEST <= value <= LARGEST else 0.0
             return {"forecast": value, "lower": value, "upper": value, "ahead": 0.0}
-        ahead = (newest.time - time) / _SECOND
         return {
             "forecast": newest.forecast,
             "lower": newest.lower,
             "upper": newest.upper,
-            "ahead": ahead,
+            "ahead": (newest.time - time) / _SECOND,
         }
 
-    def _break(self) -> None:
+    def _interrupt(self) -> None:
         """Forget the present, keep the memory."""
         self._values[:] = np.nan
         self._normal[:] = False
-        self._made.clear()
+        self._made[:] = np.nan
         self._newest = None
 
     def _close(self, following: int) -> Prediction | None:
-        """End the interval at work, and those without values before `following`."""
-        assert self._bin is not None
-        made = self._take(self._bin, self._sum / self._count - self._centre)
-        missing = following - self._bin - 1
-        if missing > self._reach:
-            self._break()
-        else:
-            for number in range(self._bin + 1, following):
-                self._skip(number)
+        """End the interval at work, and those without values before the `following` one."""
+        assert self._number is not None  # noqa: S101
+        made = self._take(self._number, self._sum / self._count - self._centre)
+        if following - self._number > self.reach:
+            self._interrupt()
+            return None
+        for number in range(self._number + 1, following):
+            # A forecast stands in for what was not measured, to describe the present only.
+            self._put(number, float(self._made[number % self.reach, 0]), normal=False)
         self._newest = made or self._newest
         return made
 
-    def _skip(self, number: int) -> None:
-        """An interval without values: its forecast stands in, for descriptions only."""
-        forecast = self._made.pop(number, None)
-        slot = number % self._reach
-        self._values[slot] = forecast[0] if forecast else np.nan
-        self._normal[slot] = False
-        self._norm[number % self.memory] = np.inf
-
     def _take(self, number: int, mean: float) -> Prediction | None:
-        slot = number % self._reach
-        value, normal = mean, True
-        forecast = self._made.pop(number, None)
-        if forecast is not None:
-            expected, half = forecast
+        if number % _CALIBRATE == 0:
+            self._known = self._memory.known
+            self._errors.calibrate(number)
+        expected, half, scale = self._made[number % self.reach].tolist()
+        if math.isnan(expected):
+            self._put(number, mean, normal=True)
+        else:
             error = mean - expected
-            if abs(error) > self.gate * half:
-                normal = False
-                value = expected + math.copysign(self.gate * half, error)
+            lasting = self._lasting(error / half, number)
+            if lasting or abs(error) > self.gate * half:
+                # The present is described by what may still be true of it.
+                limit = half if lasting else self.gate * half
+                self._put(number, expected + min(max(error, -limit), limit), normal=False)
                 self._odd += 1
                 if self._odd > self.relearn:
                     self._forget()
                     return None
             else:
+                self._put(number, mean, normal=True)
                 self._odd = max(self._odd - 1, 0)
-                self._adapt(error, self._last - self._centre - expected, half)
-        self._values[slot] = value
-        self._normal[slot] = normal
-        # What is now the future of an earlier interval completes that memory.
-        lags = (number - self.lags) % self._reach
-        earlier = number - self.ahead
-        since = (earlier - self.lags) % self._reach
-        row = earlier % self.memory
-        described = self._values[since]
-        if normal and self._normal[since].all():
-            self._past[row] = described
-            self._future[row] = mean
-            self._norm[row] = described @ described
-            self._known = min(self._known + 1, self.memory)
+                # Of a single value, for it is single values that the bounds are for.
+                self._errors.put(number, abs(self._last - self._centre - expected), scale)
+        return self._predict(number)
+
+    def _put(self, number: int, value: float, *, normal: bool) -> None:
+        """Enter an interval into the present, and into the memory what it completes."""
+        self._values[number % self.reach] = value
+        self._normal[number % self.reach] = normal
+        self._made[number % self.reach] = np.nan
+        self._errors.clear(number)
+        future = number - self.slack
+        moment = future - self.ahead
+        described = (moment - self.lags) % self.reach
+        around = np.arange(future - self.slack, number + 1) % self.reach
+        if self._normal[described].all() and self._normal[around].all():
+            value = float(self._values[future % self.reach])
+            swing = float(np.mean((self._values[around] - value) ** 2))
+            self._memory.keep(moment, self._values[described], value, swing)
         else:
-            self._norm[row] = np.inf
-        present = self._values[lags]
+            self._memory.clear(moment)
+        self._memory.release(moment - self.settle)
+
+    def _lasting(self, error: float, number: int) -> bool:
+        """Return whether the errors, in half-widths, have been on one side for too long."""
+        before = self._page.bias
+        bias = self._page.add(error, 1 / self.ahead)
+        if before == 0:
+            self._since = number
+        if bias >= 1 > before:
+            back = np.arange(max(self._since, number - self.settle), number)
+            self._memory.withdraw(back - self.ahead - self.slack)
+            self._errors.clear(back)
+        return bias >= 1
+
+    def _predict(self, number: int) -> Prediction | None:
+        present: Values = self._values[(number - self.lags) % self.reach]
         if self._known < self.learn or not np.isfinite(present).all():
             return None
-        return self._predict(number + self.ahead, present)
-
-    def _adapt(self, error: float, point_error: float, half: float) -> None:
-        self._errors = np.append(self._errors[-_ERRORS + 1 :], abs(error))
-        if self._errors.size >= 8:
-            self._noise = 1.4826 * float(np.median(self._errors))
-        outside = abs(point_error) > half
-        self._factor += (self.coverage if outside else self.coverage - 1) / 20
-        self._factor = max(self._factor, 0.5)
-
-    def _predict(self, number: int, present: np.ndarray) -> Prediction | None:
-        # Half of |past - present|², less |present|², which is the same for all.
-        distance = 0.5 * self._norm - self._past @ present
-        nearest = np.argpartition(distance, self.neighbours)[: self.neighbours]
-        squared = np.maximum(2 * distance[nearest] + present @ present, 0.0)
-        noise = self._noise**2
+        squared, futures, swings = self._memory.nearest(present, self.neighbours)
+        noise = max(self._errors.noise**2, self._step**2 / 12)
         weight = 1 / (squared + noise + 1e-12)
-        weight[~np.isfinite(squared)] = 0.0
-        total = weight.sum()
-        if not total > 0:
-            return None
-        weight /= total
-        futures = self._future[nearest]
+        weight /= weight.sum()
         forecast = float(weight @ futures)
-        variance = float(weight @ (futures - forecast) ** 2)
-        half = self._factor * math.sqrt(variance + noise) + 1e-9
-        self._made[number] = forecast, half
-        middle = forecast + self._centre
-        time = number * self.interval + self.interval // 2
-        return Prediction(time, middle, middle - half, middle + half)
+        variance = float(weight @ ((futures - forecast) ** 2 + swings))
+        scale = math.sqrt(variance + noise) + 1e-9
+        half = self._errors.factor * scale
+        self._made[(number + self.ahead) % self.reach] = forecast, half, scale
+        forecast += self._centre
+        time = (number + self.ahead) * self.interval + self.interval // 2
+        return Prediction(time, forecast, forecast - half, forecast + half)
 
     def state(self) -> State:
-        """Return all that was learned; some 200 kB for a day in intervals of 30 s."""
-        made = sorted(self._made.items())
-        newest = self._newest
+        """Return all that was learned; some 300 kB for a day in intervals of 30 s."""
+        newest = self._newest or Prediction(0, 0.0, 0.0, 0.0)
+        began, number = self._number is not None, self._number or 0
+        counts = (began, number, self._count, self._since, self._odd, self._known, newest.time)
+        sums = (self._sum, self._last, self._step, self._centre, self._page.above, self._page.below)
         return {
+            **self._memory.state(),
+            **self._errors.state(),
             "version": VERSION,
-            "past": self._past.ravel().copy(),
-            "future": self._future.copy(),
-            "usable": np.isfinite(self._norm).astype(np.int64),
+            "shape": self._shape(),
             "values": np.nan_to_num(self._values, nan=0.0),
-            "present": np.isfinite(self._values).astype(np.int64),
-            "normal": self._normal.astype(np.int64),
-            "made_for": np.array([number for number, _ in made], dtype=np.int64),
-            "made": np.array([pair for _, pair in made], dtype=np.float64).ravel(),
-            "errors": self._errors.copy(),
-            "noise": self._noise,
-            "factor": self._factor,
-            "centre": self._centre,
-            "known": self._known,
-            "odd": self._odd,
-            "begun": self._bin is not None,
-            "bin": self._bin or 0,
-            "sum": self._sum,
-            "count": self._count,
-            "last": self._last,
-            "newest_time": newest.time if newest else -1,
-            "newest": list(newest[1:]) if newest else [],
+            "kind": np.where(np.isfinite(self._values), self._normal, -1).astype(np.int64),
+            "made": np.nan_to_num(self._made, nan=-1.0).ravel(),
+            "counts": np.array(counts, dtype=np.int64),
+            "sums": np.array(sums, dtype=np.float64),
+            "newest": np.array(newest[1:], dtype=np.float64),
         }
+
+    def _shape(self) -> list[float]:
+        return [float(n) for n in (*self.lags, self.ahead, self.slack, self.settle, self.interval)]
 
     def restore(self, state: Mapping[str, StateValue]) -> None:
         """Replace all that was learned; raise ValueError, changing nothing, if it does not fit."""
-        raise NotImplementedError
+        if state.get("version") != VERSION:
+            raise ValueError(f"state: version {state.get('version')!r}, this is version {VERSION}")
+        if vector(state, "shape").tolist() != self._shape():
+            raise ValueError("state: of another horizon, interval, span, slack or settle")
+        sizes = {"values": 1, "kind": 1, "made": 3}
+        rings = {name: vector(state, name) for name in sizes}
+        for name, width in sizes.items():
+            if rings[name].size != width * self.reach:
+                raise ValueError(f"state: {name} must hold {width * self.reach} numbers")
+        began, number, count, since, odd, known, newest_for = whole_numbers(state, "counts", 7)
+        sums, newest = vector(state, "sums"), vector(state, "newest")
+        if sums.size != 6 or newest.size != 3:
+            raise ValueError("state: sums must hold 6 numbers, and newest 3")
+        memory = Analogues(self.memory, self.lags.size)
+        memory.restore(state)
+        self._errors.restore(state)  # the last that may refuse
+        self._memory = memory
+        self._values = np.where(rings["kind"] >= 0, rings["values"], np.nan)
+        self._normal = rings["kind"] > 0
+        made = rings["made"].reshape(-1, 3)  # a scale is positive where there is one
+        self._made = np.where(made[:, 2:] > 0, made, np.nan)
+        self._number, self._count = number if began else None, count
+        self._since, self._odd, self._known = since, odd, known
+        self._sum, self._last, self._step, self._centre, above, below = sums.tolist()
+        self._page.above, self._page.below = above, below
+        self._newest = Prediction(newest_for, *newest.tolist()) if newest_for else None
