@@ -9,15 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detectors.analogues import Analogues
-from detectors.base import (
-    LARGEST,
-    Scores,
-    State,
-    StateValue,
-    StreamDetector,
-    Values,
-    vector,
-)
+from detectors.base import LARGEST, Scores, State, StateValue, StreamDetector, Values, vector
 from detectors.checks import not_positive, whole_numbers
 from detectors.errors import Errors
 from detectors.page import Page
@@ -351,10 +343,10 @@ class Forecast(StreamDetector):
 
     def state(self) -> State:
         """Return all that was learned; some 300 kB for a day in intervals of 30 s."""
-        newest = self._newest or Prediction(0, 0.0, 0.0, 0.0)
-        began, number = self._number is not None, self._number or 0
-        counts = (began, number, self._count, self._since, self._odd, self._known, newest.time)
-        sums = (self._sum, self._last, self._step, self._centre, self._page.above, self._page.below)
+        newest, page = self._newest or Prediction(0, 0.0, 0.0, 0.0), self._page
+        begun = (self._number is not None, self._number or 0)
+        counts = (*begun, self._count, self._since, self._odd, self._known, newest.time)
+        sums = (self._sum, self._last, self._step, self._centre, page.above, page.below)
         return {
             **self._memory.state(),
             **self._errors.state(),
@@ -382,7 +374,7 @@ class Forecast(StreamDetector):
         for name, width in sizes.items():
             if rings[name].size != width * self.reach:
                 raise ValueError(f"state: {name} must hold {width * self.reach} numbers")
-        began, number, count, since, odd, known, newest_for = whole_numbers(state, "counts", 7)
+        began, number, *counts, newest_for = whole_numbers(state, "counts", 7)
         sums, newest = vector(state, "sums"), vector(state, "newest")
         if sums.size != 6 or newest.size != 3:
             raise ValueError("state: sums must hold 6 numbers, and newest 3")
@@ -394,8 +386,8 @@ class Forecast(StreamDetector):
         self._normal = rings["kind"] > 0
         made = rings["made"].reshape(-1, 3)  # a scale is positive where there is one
         self._made = np.where(made[:, 2:] > 0, made, np.nan)
-        self._number, self._count = number if began else None, count
-        self._since, self._odd, self._known = since, odd, known
-        self._sum, self._last, self._step, self._centre, above, below = sums.tolist()
-        self._page.above, self._page.below = above, below
+        self._number = number if began else None
+        self._count, self._since, self._odd, self._known = counts
+        self._sum, self._last, self._step, self._centre, *bias = sums.tolist()
+        self._page.above, self._page.below = bias
         self._newest = Prediction(newest_for, *newest.tolist()) if newest_for else None
