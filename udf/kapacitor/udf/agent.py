@@ -26,6 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from google.protobuf.message import DecodeError
+
 if not __package__:  # imported bare, with PYTHONPATH on this very folder
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
@@ -228,7 +230,8 @@ class Agent:
     def _pass_over(self, kind: str, error: Exception) -> bool:
         """Decide what an exception means; True to go on."""
         if not self._skip or kind not in ("begin", "point", "end", "snapshot"):
-            traceback.print_exc()
+            if not isinstance(error, DecodeError):
+                traceback.print_exc()  # the handler's; of bytes that are no request it says nothing
             self._fail(kind, error)
             return False
         self.statistics.failed += 1

@@ -179,7 +179,7 @@ class Connection:
         Kapacitor writes two small pieces a point. A reader that waits for each is woken for
         each, which costs both sides more than the point itself. A slow stream never waits.
         """
-        if self._streak >= (2 if self.patient else _STREAK):
+        if self._poll is not None and self._streak >= (2 if self.patient else _STREAK):
             time.sleep(_LONG_NAP if self.patient else _NAP)
         began, before = time.monotonic(), self._reader.pending
         more = self._reader.fill()
