@@ -52,6 +52,15 @@ def load(case: Case) -> list[Points]:
     return found
 
 
+def check(case: Case) -> None:
+    """Raise a `CaseError` with file and line for the first line that is not line protocol."""
+    for data in case.inputs:
+        if data.file is not None and data.file.suffix != ".srpl":
+            for number, line in enumerate(_content(data.file).splitlines(), start=1):
+                if line.strip() and not line.startswith(b"#"):
+                    _explain(line.strip(), f"{_shown(data)}:{number}", case.precision)
+
+
 def span(points: list[Points]) -> tuple[int, int]:
     """Return the times of the earliest and the latest point, in ns since 1970."""
     times = [

@@ -16,9 +16,9 @@ from stack.cases.case import Case, CaseError
 from stack.choose import BACKENDS
 from stack.compose import ANY_PORTS, ComposeStack, docker_engine_missing
 from stack.errors import StackError
-from stack.isolated import keep_logs
+from stack.isolated import keep_logs, project_name
 from stack.native import NativeStack
-from stack.settings import LIVE, ROOT, STATE, Addresses
+from stack.settings import ROOT, STATE, Addresses
 
 SERVICES = ("influxdb", "kapacitor")
 #: A case alone decides which tasks run and what reaches them, and its alerts go nowhere: every
@@ -35,6 +35,10 @@ CONFIGURATION = (
     "docker-compose.yml",
     "native/process-compose.yaml",
 )
+
+
+#: What is left running, so that the objects that started it live as long as this process.
+_kept: list[Stack] = []
 
 
 class Engine:
@@ -136,8 +140,7 @@ def _fingerprint() -> str:
 def _stack(backend: str, number: int) -> Stack:
     if backend == "native":
         return NativeStack(f"cases-{number}", Addresses.free(), VARIABLES)
-    checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    return ComposeStack(f"{LIVE}-cases-{number}-{checkout}", ANY_PORTS, VARIABLES)
+    return ComposeStack(project_name(f"cases-{number}"), ANY_PORTS, VARIABLES)
 
 
 @contextmanager
@@ -169,7 +172,9 @@ def engine(backend: str, number: int, keep: bool) -> Iterator[Engine]:
             keep_logs(made.stack)
             raise
         finally:
-            if not keep:
+            if keep:
+                _kept.append(made.stack)
+            else:
                 made.stack.remove()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -25,26 +26,22 @@ END = "end_of_recording"
 Outcome = dict[str, Any]
 
 
-def run(case: Case, engine: Engine) -> Outcome:
-    """Run a case and return what came out, by part.
+class Run:
+    """One run of a case.
 
-    Raises
-    ------
-    StackError
-        When the case cannot run to its end: a script that Kapacitor refuses, data that InfluxDB
-        or Kapacitor refuses, a UDF that dies, a replay that takes too long.
+    Parameters
+    ----------
+    case
+        What to run.
+    engine
+        Where; nothing else may run on it.
     """
-    points = data.load(case)
-    engine.reset()
-    return _Run(case, engine, points).outcome()
 
-
-class _Run:
-    def __init__(self, case: Case, engine: Engine, points: list[Points]) -> None:
+    def __init__(self, case: Case, engine: Engine) -> None:
         self.case = case
         self.engine = engine
         self.kapacitor = engine.kapacitor
-        self.points = points
+        self.points: list[Points] = []
         self.id = uuid.uuid4().hex[:12]
         self.deadline = time.monotonic() + case.timeout
         self.log = f"case-{self.id}.log"
@@ -52,6 +49,16 @@ class _Run:
         self.parts = case.expected if case.expected is not None else {}
 
     def outcome(self) -> Outcome:
+        """Run the case and return what came out, by part.
+
+        Raises
+        ------
+        StackError
+            When the case cannot run to its end: a script that Kapacitor refuses, data that
+            InfluxDB or Kapacitor refuses, a UDF that dies, a replay that takes too long.
+        """
+        self.points = data.load(self.case)
+        self.engine.reset()
         self._make_databases()
         for task in self.case.tasks:
             self._define(task)
@@ -67,6 +74,19 @@ class _Run:
         for at, task in enumerate(self.case.tasks):
             self._replay(task, recordings[min(at, len(recordings) - 1)])
         return self._settled(handlers, SETTLE_SECONDS)
+
+    def errors(self) -> list[str]:
+        """Return what Kapacitor has logged as an error of this run, each message once."""
+        found = []
+        for line in self.engine.stack.log("kapacitor").splitlines():
+            if self.id not in line or "lvl=error" not in line:
+                continue
+            node = re.search(r"node=(\S+)", line)
+            text = re.search(r'(?:err|error)=("(?:[^"\\]|\\.)*"|\S+)', line)
+            if text:
+                said = text[1].strip('"').replace('\\"', '"')
+                found.append(f"Kapacitor, {node[1] if node else 'task'}: {said}")
+        return list(dict.fromkeys(found))[:5]
 
     # -- definitions --------------------------------------------------------------------------
 
@@ -167,7 +187,8 @@ class _Run:
     def _write(self) -> None:
         for points in self.points:
             for chunk in points.chunks():
-                self.kapacitor.write(
+                self._send(
+                    self.kapacitor.write,
                     points.source.database, points.source.policy, chunk, points.precision[:1]
                     if points.precision in ("ns", "us") else points.precision,
                 )  # fmt: skip
@@ -175,9 +196,20 @@ class _Run:
     def _write_batch_input(self) -> None:
         for points in self.points:
             for chunk in points.chunks():
-                self.engine.influxdb.write(
-                    points.source.database, chunk, points.precision, points.source.policy
+                self._send(
+                    self.engine.influxdb.write,
+                    points.source.database,
+                    chunk,
+                    points.precision,
+                    points.source.policy,
                 )
+
+    def _send(self, write: Callable[..., None], *arguments: Any) -> None:
+        try:
+            write(*arguments)
+        except StackError as error:
+            data.check(self.case)
+            raise CaseError(f"the input is refused: {_reason(error)}") from None
 
     def _record_batch(self, task: Task) -> str:
         recording = f"recording-{self.id}-{task.name}"
@@ -342,12 +374,8 @@ def _shown(task: Task) -> str:
 
 
 def _reason(error: StackError) -> str:
-    """Return what Kapacitor said, without the request it said it to."""
-    _, _, text = error.what.partition("): ")
-    try:
-        return str(json.loads(text)["error"])
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return error.what
+    """Return what Kapacitor or InfluxDB said, without the request it said it to."""
+    return error.what.partition("): ")[2] or error.what
 
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:

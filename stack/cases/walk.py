@@ -15,7 +15,7 @@ from typing import Any
 from stack.cases.case import CASES, EXPECTED, Case, CaseError, read
 from stack.cases.compare import differences, formatted
 from stack.cases.engine import Engine, engine
-from stack.cases.run import Outcome, run
+from stack.cases.run import Outcome, Run
 from stack.errors import StackError
 
 PASSED, DIFFERS, FAILED, ACCEPTED = "passed", "differs", "failed", "accepted"
@@ -126,6 +126,7 @@ def walk(
 def _one(folder: Path, warm: Engine, accept: bool) -> Result:
     begin = time.monotonic()
     description = ""
+    job = None
     try:
         case = read(folder)
         description = case.description
@@ -134,14 +135,19 @@ def _one(folder: Path, warm: Engine, accept: bool) -> Result:
                 f"case {case.name} does not say what is expected",
                 f"write {EXPECTED}, or `make accept CASE={case.name}` and review it",
             )
-        outcome = run(case, warm)
+        job = Run(case, warm)
+        outcome = job.outcome()
         if accept:
             status, lines = _accept(case, outcome)
         else:
             lines = differences(case.expected or {}, outcome, case.tolerance)
             status = DIFFERS if lines else PASSED
+        if lines:
+            lines += job.errors()
     except StackError as error:
         status, lines = FAILED, str(error).splitlines()
+        if job is not None:
+            lines += job.errors()
     except Exception as error:
         # The other cases go on, whatever this is.
         status, lines = FAILED, [f"{type(error).__name__}: {error}"]
