@@ -27,6 +27,12 @@ def main() -> int:
     parser.add_argument("--mix-groups", action="store_true")
     parser.add_argument("--mirror", action="store_true", help="send each point back as well")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds of work a window")
+    parser.add_argument("--hold", action="store_true", help="keep results until more comes")
+    parser.add_argument("--no-keepalive", action="store_true")
+    parser.add_argument("--silent-refusal", action="store_true")
+    parser.add_argument("--need-points", action="store_true", help="die of an empty window")
+    parser.add_argument("--need-field", action="store_true", help="die of a missing field")
+    parser.add_argument("--sleep-at-end", action="store_true")
     parser.add_argument("--exit-status", type=int, default=0)
     arguments = parser.parse_args()
 
@@ -63,6 +69,8 @@ def main() -> int:
 
     def account(group: str, point: udf_pb2.Point) -> list[float]:
         misbehave(point)
+        if arguments.need_field and field not in point.fieldsDouble:
+            raise KeyError(field)
         sums = state.setdefault("" if arguments.mix_groups else group, [0.0, 0.0])
         if field in point.fieldsDouble:
             sums[0] += 1
@@ -96,9 +104,13 @@ def main() -> int:
                 if response.init.success:
                     field = request.init.options[0].values[0].stringValue
                 else:
-                    response.init.error = f"give field once and nothing else, not {names}"
+                    response.init.error = (
+                        ""
+                        if arguments.silent_refusal
+                        else f"give field once and nothing else, not {names}"
+                    )
                 answer(response)
-            elif kind == "keepalive":
+            elif kind == "keepalive" and not arguments.no_keepalive:
                 response.keepalive.time = request.keepalive.time
                 answer(response)
             elif kind == "snapshot":
@@ -111,11 +123,13 @@ def main() -> int:
                 answer(response)
             elif kind == "restore":
                 response.restore.success = arguments.snapshots == "yes"
-                if response.restore.success:
-                    if not arguments.forget_restore:
-                        state = json.loads(request.restore.snapshot)
-                else:
-                    response.restore.error = "not implemented"
+                response.restore.error = "" if response.restore.success else "not implemented"
+                if response.restore.success and not arguments.forget_restore:
+                    try:
+                        state = dict(json.loads(request.restore.snapshot))
+                    except ValueError as error:
+                        response.restore.success = False
+                        response.restore.error = f"not a snapshot of mine: {error}"
                 answer(response)
             elif kind == "begin":
                 begin.CopyFrom(request.begin)
@@ -130,6 +144,8 @@ def main() -> int:
             elif kind == "end":
                 end = request.end
                 time.sleep(arguments.delay)
+                if arguments.need_points:
+                    window[0]
                 sums = state.get("" if arguments.mix_groups else end.group, [0.0, 0.0])
                 for point in window:
                     sums = account(end.group, point)
@@ -151,8 +167,12 @@ def main() -> int:
                     first=first / 1e9,
                     last=last / 1e9,
                 )
-        out.flush()
-    return arguments.exit_status
+        if not arguments.hold or kind not in ("begin", "point", "end"):
+            out.flush()
+    if arguments.sleep_at_end:
+        time.sleep(3600)
+    out.flush()
+    return int(arguments.exit_status)
 
 
 if __name__ == "__main__":
