@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from simulator import fleet, inject, printer, turbine
+from simulator import brew, fleet, inject, printer, turbine
 from simulator.errors import SimulatorError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.command("printer")(printer.command)
 app.command("fleet")(fleet.command)
 app.command("turbine")(turbine.command)
+app.command("brew")(brew.command)
 app.command("inject")(inject.command)
 
 

@@ -194,9 +194,9 @@ class Residual(StreamDetector):
             self._scale = 1.4826 * float(np.median(self._samples))
 
     @property
-    def last(self) -> int | None:
-        """Time of the latest value, ns since 1970 UTC."""
-        return self._time
+    def bias(self) -> float:
+        """The larger of the two sums, as a share of the limit."""
+        return self._page.bias
 
     def update(self, value: float, time: int) -> Scores:
         """Judge one value.
