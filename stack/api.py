@@ -159,9 +159,11 @@ class Kapacitor:
         self.session = requests.Session()
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
-        response = _checked(
-            self.session.request(method, f"{self.url}{path}", timeout=60, **arguments)
-        )
+        try:
+            answer = self.session.request(method, f"{self.url}{path}", timeout=60, **arguments)
+        except requests.ConnectionError as error:
+            raise StackError(f"Kapacitor does not answer at {self.url}: {error}") from None
+        response = _checked(answer)
         return response.json() if response.content else None
 
     def define(
@@ -207,10 +209,11 @@ class Kapacitor:
         found: dict[str, Any] = self._call("GET", f"/tasks/{task}")
         return found
 
-    def tasks(self) -> list[dict[str, Any]]:
-        """Return every task's id, type, status and error."""
-        fields = {"fields": ["id", "type", "status", "executing", "error"], "limit": 1000}
-        found: list[dict[str, Any]] = self._call("GET", "/tasks", params=fields)["tasks"]
+    def tasks(self, *more: str) -> list[dict[str, Any]]:
+        """Return every task's id, type, status and error, and `more` of its fields."""
+        names = ["id", "type", "status", "executing", "error", *more]
+        query = {"fields": names, "limit": 1000}
+        found: list[dict[str, Any]] = self._call("GET", "/tasks", params=query)["tasks"]
         return found
 
     def delete_task(self, task: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,16 @@ ENGINES_ONLY = ("influxdb", "kapacitor", "telegraf")
 ALERT_LOGS = "/var/log/kapacitor"
 #: Where the repository's folders are in the containers.
 REPOSITORY = "/stack"
+
+
+#: What the lines of a log that tell of a failure look like, in any of the engines.
+_TELLING = re.compile(r"lvl=error|level=error|E! |[Ee]rror[: ]|^run: |panic")
+
+
+def cause(log: str) -> str:
+    """Return the lines of a log that tell why a service failed, or its last lines."""
+    lines = log.splitlines()
+    return "\n".join([line for line in lines if _TELLING.search(line)][-8:] or lines[-15:])
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,10 @@ class Stack(ABC):
     @abstractmethod
     def kill(self, service: str) -> None:
         """Kill one service without warning (SIGKILL); `start` waits until it is back."""
+
+    @abstractmethod
+    def hang_up(self, service: str) -> None:
+        """Send SIGHUP to one service: kapacitord loads its load folder again."""
 
     @abstractmethod
     def tickscript(self, path: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stack.backend import ALERT_LOGS, SERVICES, ServiceStatus, Stack
+from stack.backend import ALERT_LOGS, SERVICES, ServiceStatus, Stack, cause
 from stack.errors import StackError
 from stack.settings import LIVE, PORTS, ROOT, Addresses, environment
 
@@ -50,7 +50,11 @@ class ComposeStack(Stack):
         done = self._compose("up", "--detach", "--no-build", *services, env=env)
         if done.returncode != 0:
             error = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-            self._stop_after_failure()
+            try:
+                for status in self.ps():
+                    self._check_alive(status)
+            finally:
+                self._stop_after_failure()
             fix = "the cause is in the line above"
             if "address already in use" in error[0] or "port is already allocated" in error[0]:
                 fix = f"stop what uses the port, or set another in .env ({', '.join(PORTS)})"
@@ -79,6 +83,9 @@ class ComposeStack(Stack):
     def kill(self, service: str) -> None:  # noqa: D102
         # Docker takes this for a stop by hand and leaves the container down until `start`.
         self._compose("kill", "--signal", "KILL", service, check=True)
+
+    def hang_up(self, service: str) -> None:  # noqa: D102
+        self._compose("kill", "--signal", "HUP", service, check=True)
 
     def ps(self) -> list[ServiceStatus]:  # noqa: D102
         done = self._compose("ps", "--all", "--format", "json")
@@ -151,17 +158,20 @@ class ComposeStack(Stack):
             if all(s in status and status[s].healthy for s in services):
                 return
             for service in services:
-                state = status[service].state if service in status else "missing"
-                if state in ("exited", "dead", "restarting"):
-                    self._fail(service, f"{service} does not start ({state})")
+                if service in status:
+                    self._check_alive(status[service])
             if time.monotonic() > deadline:
                 late = [s for s in services if s not in status or not status[s].healthy]
                 self._fail(late[0], f"{', '.join(late)} not healthy after {START_SECONDS} s")
             time.sleep(0.2)
 
+    def _check_alive(self, status: ServiceStatus) -> None:
+        """Raise with the end of a service's log if it is down, or keeps going down."""
+        if status.state in ("exited", "dead", "restarting"):
+            self._fail(status.service, f"{status.service} does not start ({status.state})")
+
     def _fail(self, service: str, what: str) -> None:
-        lines = self.log(service).splitlines()[-15:]
-        raise StackError(what, "the last lines of its log are above", "\n".join(lines))
+        raise StackError(what, "its log says why, above", cause(self.log(service)))
 
     def _stop_after_failure(self) -> None:
         self._compose("down", "--remove-orphans")

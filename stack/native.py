@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from stack.backend import ALERT_LOGS, REPOSITORY, SERVICES, ServiceStatus, Stack
+from stack.backend import ALERT_LOGS, REPOSITORY, SERVICES, ServiceStatus, Stack, cause
 from stack.engines import ensure_engines, path_with_engines
 from stack.errors import StackError
 from stack.settings import LIVE, PORTS, ROOT, STATE, Addresses, environment
@@ -100,9 +100,16 @@ class NativeStack(Stack):
         self._wait_healthy([service])
 
     def kill(self, service: str) -> None:  # noqa: D102
+        self._signal(service, signal.SIGKILL)
+
+    def hang_up(self, service: str) -> None:  # noqa: D102
+        self._write_load_folder()
+        self._signal(service, signal.SIGHUP)
+
+    def _signal(self, service: str, number: signal.Signals) -> None:
         for process in self._list():
             if process["name"] == service and process["pid"]:
-                os.kill(process["pid"], signal.SIGKILL)
+                os.kill(process["pid"], number)
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -241,11 +248,10 @@ class NativeStack(Stack):
             time.sleep(0.1)
 
     def _fail(self, service: str, what: str) -> None:
-        lines = self.log(service).splitlines()[-15:]
+        file = (self.state / "logs" / f"{service}.log").relative_to(ROOT)
         raise StackError(
-            what, f"the last lines of its log are above; the whole log is "
-            f"{(self.state / 'logs' / f'{service}.log').relative_to(ROOT)}", "\n".join(lines),
-        )  # fmt: skip
+            what, f"its log says why, above; all of it is {file}", cause(self.log(service))
+        )
 
     def _check_ports(self, services: Sequence[str]) -> None:
         """Refuse to start on a port that is taken, and name who has it."""

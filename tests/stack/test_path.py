@@ -209,6 +209,8 @@ def test_a_restart_keeps_the_history_of_a_udf(
     time.sleep(2.5)
     stack.stop("kapacitor")
     stack.start("kapacitor")
+    # Docker may have published another port.
+    kapacitor = Kapacitor(stack.addresses.urls()["kapacitor"])
     wait_for("the task", lambda: kapacitor.task(task)["executing"])
     wait_for("the subscription", lambda: influxdb.subscriptions("printer"))
     assert send(stack, "printer", lines(7500, 7801)).status_code == 204
