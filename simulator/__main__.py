@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from simulator import brew, fleet, inject, printer, turbine
+from simulator import brew, fleet, inject, metric_replayer, printer, restamp, turbine
 from simulator.errors import SimulatorError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app.command("printer")(printer.command)
 app.command("fleet")(fleet.command)
 app.command("turbine")(turbine.command)
 app.command("brew")(brew.command)
+app.command("restamp")(restamp.command)
+app.command("metric-replayer")(metric_replayer.command)
 app.command("inject")(inject.command)
 
 

@@ -26,7 +26,8 @@ import typer
 
 from simulator import options
 from simulator.errors import SimulatorError
-from simulator.run import Job, run
+from simulator.job import Job
+from simulator.run import run
 from simulator.source import PRECISIONS, SECOND, Anomaly, Chunk, Injections, Times
 
 MEASUREMENT = "temperature"
@@ -159,7 +160,11 @@ class Brew:
     Examples
     --------
     >>> brew = Brew(seed=7)
-    >>> print(brew.take(1596602228 * SECOND + np.arange(2) * SECOND, "s").lines.decode())
+    >>> print(brew.take(1596602228 * SECOND + np.arange(2) * SECOND, "s").lines.decode().strip())
+    temperature,brew=haze_v5 temperature=18.8 1596602228
+    temperature,brew=bv_1 temperature=20.4 1596602228
+    temperature,brew=haze_v5 temperature=18.8 1596602229
+    temperature,brew=bv_1 temperature=20.4 1596602229
     """
 
     interval = 1.0
@@ -201,7 +206,7 @@ class Brew:
                 for second in range(first, last):
                     active[second].add(fault.kind)
         for kind in FAULTS:
-            for second in np.flatnonzero(self.injections.mask(f"{brew}.{kind}", times)):
+            for second in np.flatnonzero(self.injections.mask(f"{brew}.{kind}", times)).tolist():
                 active[second].add(kind)
         return active
 
@@ -225,7 +230,7 @@ class Brew:
 def command(
     seed: options.Seed = 1,
     start: options.Start = "2020-08-05T04:37:08Z",
-    duration: options.Duration = "36h",
+    duration: options.Duration = None,
     schedule: Annotated[
         str, typer.Option(help="What goes wrong: faults (each once), calm (nothing).")
     ] = "faults",
@@ -242,6 +247,7 @@ def command(
     live: options.Live = False,
     speed: options.Speed = 30.0,
     inject: options.Inject = None,
+    buffer: options.Buffer = 100_000,
     control: options.Control = options.CONTROL,
     as_json: options.Json = False,
 ) -> None:
@@ -254,7 +260,7 @@ def command(
     unit = precision or (options.Unit.ms if live else options.Unit.s)
     injections = Injections(FIELDS)
     source = Brew(seed, chosen, injections)
-    begin = options.parse_start(start)
+    begin, length = options.times(live, start, duration, "36h")
     if truth is not None:
         try:
             truth.write_text(json.dumps([asdict(a) for a in source.anomalies(begin)]) + "\n")
@@ -267,11 +273,12 @@ def command(
             target=options.target(to, url, db, rp, unit),
             output=output,
             start=begin,
-            duration=options.parse_duration("--duration", duration),
+            duration=length,
             precision=unit,
             chunk=chunk,
             speed=speed if live else None,
             inject=options.parse_injections(inject or []),
+            buffer=buffer,
             control=control,
             as_json=as_json,
         )

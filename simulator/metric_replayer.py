@@ -1,0 +1,172 @@
+"""Replays line protocol as an input of Telegraf: paced by its times, or when Telegraf asks."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import groupby
+from time import monotonic, time_ns
+from typing import Annotated
+
+import typer
+
+from simulator import options
+from simulator.errors import SimulatorError
+from simulator.lines import Stamped, opened, stamped
+from simulator.source import SECOND
+
+
+class Trigger(StrEnum):
+    """What makes the replayer go on to the next points: the values of Telegraf's ``signal``."""
+
+    none = "none"
+    STDIN = "STDIN"
+    SIGHUP = "SIGHUP"
+    SIGUSR1 = "SIGUSR1"
+    SIGUSR2 = "SIGUSR2"
+
+
+class Stamp(StrEnum):
+    """Which time the points get."""
+
+    keep = "keep"
+    now = "now"
+
+
+def steps(filename: str, precision: str, *, loop: bool) -> Iterator[tuple[int, list[Stamped]]]:
+    """Yield successive times, in ns, and the lines of each; comments are left out.
+
+    In a loop the times go on rising: each round is shifted to follow the one before, after as
+    long as its last two times are apart.
+    """
+    shift = 0
+    with opened(filename, again=loop) as file:
+        begin = file.tell() if loop else 0
+        while True:
+            first: int | None = None
+            last, gap = 0, SECOND
+            lines = (line for line in stamped(file, filename, precision) if line.time is not None)
+            for time, group in groupby(lines, key=lambda line: line.time or 0):
+                gap = time - last if first is not None and time > last else gap
+                first = time if first is None else first
+                last = time
+                yield time + shift, list(group)
+            if first is None:
+                raise SimulatorError(f"{filename}: holds no points")
+            if not loop:
+                return
+            shift += last - first + gap
+            file.seek(begin)
+
+
+class Bell:
+    """Waits for a time to come, for Telegraf to ask, or for it to close standard input."""
+
+    def __init__(self, trigger: Trigger) -> None:
+        self.trigger = trigger
+        self.asked = 0
+        # Telegraf stops an input by closing its pipe. Anything else says nothing about stopping.
+        self.watched = stat.S_ISFIFO(os.fstat(0).st_mode) or trigger is Trigger.STDIN
+        self._wake, write = os.pipe()
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write)
+        if trigger not in (Trigger.none, Trigger.STDIN):
+            signal.signal(signal.Signals[trigger], self._ask)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        self.ended = False
+
+    def _ask(self, *_: object) -> None:
+        self.asked += 1
+
+    def _end(self, *_: object) -> None:
+        self.ended = True
+
+    def wait(self, until: float | None) -> bool:
+        """Return whether to go on: at `until` by the monotonic clock, or when asked if None."""
+        while not self.ended:
+            if until is None and self.asked:
+                self.asked -= 1
+                return True
+            left = None if until is None else max(until - monotonic(), 0.0)
+            if self.trigger is Trigger.none and not self.watched and left is None:
+                return True
+            sources = [self._wake, *([0] if self.watched else [])]
+            ready = select.select(sources, [], [], left)[0]
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+            if 0 in ready:
+                data = os.read(0, 4096)
+                if not data:
+                    # What was asked for before the end is still given.
+                    if until is None and self.asked:
+                        self.watched = False
+                        self.ended = self.asked == 1
+                        self.asked -= 1
+                        return True
+                    return False
+                self.asked += data.count(b"\n") if self.trigger is Trigger.STDIN else 0
+            if until is not None and monotonic() >= until:
+                return True
+        return False
+
+
+def command(
+    file: Annotated[str | None, typer.Argument(help="Plain or gzipped; '-' is stdin.")] = None,
+    filename: Annotated[
+        str | None, typer.Option("-filename", "--filename", help="The same as FILE.")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0.001, max=1e9, help="Multiple of the speed of the data.")
+    ] = 1.0,
+    loop: Annotated[bool, typer.Option(help="Begin anew at the end, with times that go on.")] = (
+        False
+    ),
+    trigger: Annotated[
+        Trigger,
+        typer.Option(
+            "--signal", help="Give the points of the next time whenever Telegraf sends this."
+        ),
+    ] = Trigger.none,
+    stamp: Annotated[
+        Stamp, typer.Option(help="The time of the data, or the moment it is given.")
+    ] = Stamp.keep,
+    precision: Annotated[options.Unit, typer.Option(help="Unit of the times in the file.")] = (
+        options.Unit.ns
+    ),
+) -> None:
+    """Replay line protocol on standard output, for inputs.execd of Telegraf.
+
+    The first points come at once, the rest as far apart as their times, divided by --speed. Ends
+    when the data does, when standard input is closed, and on SIGTERM and SIGINT.
+    """
+    name = filename or file
+    if name is None:
+        raise SimulatorError("which FILE to replay?")
+    if name == "-" and trigger is Trigger.STDIN:
+        raise SimulatorError("standard input cannot be both the data and the signal")
+    bell = Bell(trigger)
+    if name == "-":
+        bell.watched = False
+    begin: tuple[int, float] | None = None
+    try:
+        for time, lines in steps(name, precision, loop=loop):
+            if trigger is Trigger.none:
+                begin = begin or (time, monotonic())
+                due = begin[1] + (time - begin[0]) / SECOND / speed
+                # What is due already needs no look at the clock, let alone at the pipe.
+                if due > begin[1] and not bell.wait(due):
+                    break
+            elif not bell.wait(None):
+                break
+            given = time_ns() if stamp is Stamp.now else time
+            out = b"".join(b"%b %d\n" % (line.text, given) for line in lines)
+            while out:
+                out = out[os.write(1, out) :]
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
