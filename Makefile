@@ -5,11 +5,12 @@ SEED ?= 1
 TASK ?= print_temps
 FIELD ?= hotend
 ARGS ?=
+CASE ?=
 
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: alerts inject help demo test up down logs ps clean lint images bench
+.PHONY: accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,8 @@ help: ## Show this help
 	@echo "Installing the locked Python requirements into .venv (about a minute) ..."
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@# The repository's source roots, so that `python -m` finds them from any folder.
+	@printf '%s\n' "$(CURDIR)" "$(CURDIR)/udf" "$(CURDIR)/telegraf" > "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/source-roots.pth"
 	@touch $@
 
 demo: .venv/ready ## Run the main job: 24 h of printer data, three anomalies (SEED=7 TASK=print_temps_multi)
@@ -53,10 +56,20 @@ clean: .venv/ready ## Stop the stack and delete its data
 images: .venv/ready ## Build all images on this machine, for sites with no registry
 	@$(RUN) stack images
 
-lint: .venv/ready ## Check the Python code
+test-tasks: .venv/ready ## Test the TICKscripts by their cases (CASE=cpu_alert runs one)
+	@$(RUN) stack cases $(CASE) $(ARGS)
+
+accept: .venv/ready ## Write what comes out of a case as what is expected, for review (CASE=...)
+	@$(RUN) stack accept $(CASE)
+
+reload: .venv/ready ## Load kapacitor/load again into the running stack
+	@$(RUN) stack reload
+
+lint: .venv/ready ## Check the Python code and the TICKscripts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@MYPYPATH=udf:telegraf:. .venv/bin/mypy -p stack -p simulator -p kapacitor.udf -p detectors -p lineprotocol
+	@$(RUN) stack lint
 
 bench: .venv/ready ## Compare with the stock agents and print ratios
 	@$(RUN) tests.bench $(ARGS)

@@ -54,6 +54,8 @@ class Summary:
         Alarming windows that touch no expected anomaly, by field.
     seconds
         How long each step took, and the whole.
+    points_per_second
+        From the start of the simulator to the last point counted in Kapacitor.
     passed
         Whether every expected anomaly was found and no point was lost.
     """
@@ -70,6 +72,7 @@ class Summary:
     findings: list[Finding] = field(default_factory=list)
     false_alarms: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    points_per_second: int = 0
     passed: bool = False
 
     def json(self) -> str:
@@ -138,8 +141,9 @@ def _record_and_replay(stack: Stack, script: Path, summary: Summary, console: Co
     with _step(console, summary, "send and record 24 hours"):
         stop = summary.start + timedelta(days=1)
         kapacitor.record_stream("day", summary.task, stop.isoformat())
+        begin = time.monotonic()
         summary.hops["simulator"] = _simulate(urls["telegraf"], summary.seed, summary.start)
-        _count_hops(influxdb, kapacitor, summary)
+        _count_hops(influxdb, kapacitor, summary, begin)
         summary.recording_bytes = kapacitor.wait_recorded("day", seconds=60)["size"]
     with _step(console, summary, "replay the recording"):
         kapacitor.replay("day", summary.task, "day", seconds=300)
@@ -159,8 +163,8 @@ def _simulate(url: str, seed: int, start: datetime) -> int:
     return int(json.loads(done.stdout)["points"])
 
 
-def _count_hops(influxdb: InfluxDB, kapacitor: Kapacitor, summary: Summary) -> None:
-    """Count the points at each hop, waiting until they have arrived or nothing moves any more."""
+def _count_hops(influxdb: InfluxDB, kapacitor: Kapacitor, summary: Summary, begin: float) -> None:
+    """Count the points at each hop, waiting until all are there or nothing moves any more."""
     counters: dict[str, Callable[[], int]] = {
         "telegraf": influxdb.telegraf_received,
         "influxdb": lambda: influxdb.count("printer", "temperatures", "hotend"),
@@ -168,7 +172,9 @@ def _count_hops(influxdb: InfluxDB, kapacitor: Kapacitor, summary: Summary) -> N
     }
     sent = summary.hops["simulator"]
     # The last of them first, while the points are on their way; the table shows them in order.
-    found = {hop: _settled(counters[hop], sent) for hop in ("kapacitor", "influxdb", "telegraf")}
+    found = {"kapacitor": _settled(counters["kapacitor"], sent)}
+    summary.points_per_second = round(found["kapacitor"] / (time.monotonic() - begin))
+    found |= {hop: _settled(counters[hop], sent) for hop in ("influxdb", "telegraf")}
     summary.hops |= {hop: found[hop] for hop in counters}
 
 
@@ -283,5 +289,6 @@ def table(summary: Summary) -> Group:
     windows = ", ".join(f"{name} {count}" for name, count in summary.windows.items())
     return Group(
         found, hops, f"Windows scored: {windows}. Recording: {summary.recording_bytes:,} bytes.",
+        f"{summary.points_per_second:,} points a second from the simulator to Kapacitor; "
         f"{summary.seconds['total']:.1f} s in all on the {summary.backend} backend.",
     )  # fmt: skip
