@@ -14,9 +14,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stack import choose, compose, demo
+from stack import choose, compose, demo, lint, reload
 from stack.backend import SERVICES, ServiceStatus
 from stack.cases import commands as case_commands
+from stack.cases import engine as case_engine
 from stack.errors import StackError
 from stack.findings import events
 from stack.images import build_images
@@ -62,7 +63,8 @@ def up(services: Services = None) -> None:
 
 @app.command()
 def down() -> None:
-    """Stop the stack and keep its data."""
+    """Stop the stack and keep its data. Engines kept warm for cases stop as well."""
+    case_engine.stop_all()
     stack = choose.running_live()
     stack.down()
     console.print(f"Stopped ({stack.backend}). The data is kept; `make clean` deletes it.")
@@ -71,6 +73,7 @@ def down() -> None:
 @app.command()
 def clean() -> None:
     """Stop the stack and delete its data, on both backends. Built engines and images stay."""
+    case_engine.stop_all()
     for backend in choose.BACKENDS:
         if backend == "compose" and compose.docker_engine_missing():
             continue
@@ -227,6 +230,8 @@ def _client(name: str) -> None:
 
 app.command("cases")(case_commands.cases)
 app.command("accept")(case_commands.accept)
+app.command("reload")(reload.command)
+app.command("lint")(lint.command)
 
 for _name in ("kapacitor", "influx"):
     _client(_name)

@@ -226,9 +226,10 @@ class Kapacitor:
         made: dict[str, Any] = self._call("POST", "/templates", json=body)
         return made
 
-    def template(self, template: str) -> dict[str, Any]:
-        """Return a template with the variables that it declares."""
-        found: dict[str, Any] = self._call("GET", f"/templates/{template}")
+    def template(self, template: str, formatted: bool = False) -> dict[str, Any]:
+        """Return a template and its variables; its script as written, or formatted."""
+        query = {"script-format": "formatted" if formatted else "raw"}
+        found: dict[str, Any] = self._call("GET", f"/templates/{template}", params=query)
         return found
 
     def templates(self) -> list[str]:

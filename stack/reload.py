@@ -1,0 +1,102 @@
+"""Loading kapacitor/load again into the Kapacitor that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from stack import choose
+from stack.api import Kapacitor, wait_for
+from stack.backend import Stack
+from stack.errors import StackError
+from stack.settings import ROOT
+
+LOAD = ROOT / "kapacitor" / "load"
+SECONDS = 30.0
+
+
+def command() -> None:
+    """Load kapacitor/load again: its tasks, templates and handlers, without a restart.
+
+    Tasks whose files are gone are deleted; tasks defined by hand stay. Exits with 1 and
+    Kapacitor's reason when a file is refused: those after it keep their former content.
+    """
+    stack = choose.running_live()
+    tasks = reload(stack)
+    table = Table(title=f"Loaded from kapacitor/load ({stack.backend})", title_justify="left")
+    for column in ("task", "type", "status", "error"):
+        table.add_column(column)
+    for task in tasks:
+        table.add_row(task["id"], task["type"], task["status"], task["error"])
+    console = Console()
+    console.print(table)
+    names = ", ".join(sorted(f"{topic}/{name}" for topic, name in _handlers(LOAD)))
+    console.print(f"Handlers: {names or 'none'}.")
+
+
+def reload(stack: Stack) -> list[dict[str, Any]]:
+    """Make a running stack's Kapacitor load its folder again; return the tasks of that folder.
+
+    Raises
+    ------
+    StackError
+        With Kapacitor's reason when it refuses a file.
+    """
+    kapacitor = Kapacitor(stack.addresses.urls()["kapacitor"])
+    names = _tasks(LOAD)
+    handlers = _handlers(LOAD)
+    failures, logged = _failures(kapacitor), len(stack.log("kapacitor"))
+    before = {task["id"]: task["modified"] for task in kapacitor.tasks("modified")}
+    stack.hang_up("kapacitor")
+
+    def loaded() -> bool:
+        if _failures(kapacitor) > failures:
+            reason = _reason(stack.log("kapacitor")[logged:])
+            raise StackError(
+                f"Kapacitor does not load kapacitor/load: {reason}", "correct the file"
+            )
+        now = {task["id"]: task["modified"] for task in kapacitor.tasks("modified")}
+        anew = all(name in now and now[name] != before.get(name) for name in names)
+        found = {
+            (topic, handler["id"])
+            for topic in {topic for topic, _ in handlers}
+            for handler in kapacitor.handlers(topic)
+        }
+        return anew and found >= handlers
+
+    wait_for("kapacitor/load to be loaded", loaded, SECONDS)
+    found = [task for task in kapacitor.tasks() if task["id"] in names]
+    return sorted(found, key=lambda task: str(task["id"]))
+
+
+def _failures(kapacitor: Kapacitor) -> int:
+    return sum(int(entry["values"].get("errors", 0)) for entry in kapacitor.statistics("load"))
+
+
+def _reason(log: str) -> str:
+    said = [line for line in log.splitlines() if "lvl=error" in line and "load" in line]
+    return said[-1].partition("err=")[2].strip('"').replace('\\"', '"') if said else "see its log"
+
+
+def _tasks(folder: Path) -> set[str]:
+    """Return the ids of the tasks that a load folder defines."""
+    suffixes = {".tick", ".yaml", ".yml", ".json"}
+    return {f.stem for f in (folder / "tasks").glob("*") if f.suffix in suffixes}
+
+
+def _handlers(folder: Path) -> set[tuple[str, str]]:
+    """Return topic and id of the handlers that a load folder defines."""
+    found = set()
+    for file in (folder / "handlers").glob("*"):
+        if file.suffix in (".yaml", ".yml", ".json"):
+            try:
+                content = yaml.safe_load(file.read_text())
+                found.add((content["topic"], content["id"]))
+            except (yaml.YAMLError, KeyError, TypeError):
+                # Kapacitor says what is wrong with it.
+                continue
+    return found
