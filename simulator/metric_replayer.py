@@ -36,17 +36,25 @@ class Stamp(StrEnum):
 
     keep = "keep"
     now = "now"
+    ending_now = "ending-now"
 
 
-def steps(filename: str, precision: str, *, loop: bool) -> Iterator[tuple[int, list[Stamped]]]:
+def steps(
+    filename: str, precision: str, *, loop: bool, ending: int | None = None
+) -> Iterator[tuple[int, list[Stamped]]]:
     """Yield successive times, in ns, and the lines of each; comments are left out.
 
     In a loop the times go on rising: each round is shifted to follow the one before, after as
-    long as its last two times are apart.
+    long as its last two times are apart. With `ending`, the first round ends at that time.
     """
     shift = 0
-    with opened(filename, again=loop) as file:
-        begin = file.tell() if loop else 0
+    again = loop or ending is not None
+    with opened(filename, again=again) as file:
+        begin = file.tell() if again else 0
+        if ending is not None:
+            times = (line.time for line in stamped(file, filename, precision))
+            shift = ending - max((time for time in times if time is not None), default=ending)
+            file.seek(begin)
         while True:
             first: int | None = None
             last, gap = 0, SECOND
@@ -80,6 +88,7 @@ class Bell:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         self.ended = False
+        self.closed = False
 
     def _ask(self, *_: object) -> None:
         self.asked += 1
@@ -93,25 +102,18 @@ class Bell:
             if until is None and self.asked:
                 self.asked -= 1
                 return True
+            if self.closed:  # only now: what was asked for before the end is still given
+                return False
             left = None if until is None else max(until - monotonic(), 0.0)
-            if self.trigger is Trigger.none and not self.watched and left is None:
-                return True
             sources = [self._wake, *([0] if self.watched else [])]
             ready = select.select(sources, [], [], left)[0]
             if self._wake in ready:
                 os.read(self._wake, 4096)
             if 0 in ready:
                 data = os.read(0, 4096)
-                if not data:
-                    # What was asked for before the end is still given.
-                    if until is None and self.asked:
-                        self.watched = False
-                        self.ended = self.asked == 1
-                        self.asked -= 1
-                        return True
-                    return False
+                self.closed = not data
                 self.asked += data.count(b"\n") if self.trigger is Trigger.STDIN else 0
-            if until is not None and monotonic() >= until:
+            elif until is not None and monotonic() >= until:
                 return True
         return False
 
@@ -134,7 +136,11 @@ def command(
         ),
     ] = Trigger.none,
     stamp: Annotated[
-        Stamp, typer.Option(help="The time of the data, or the moment it is given.")
+        Stamp,
+        typer.Option(
+            help="The time of the data, the moment it is given, or the first shifted such that the "
+            "data ends when the replay begins."
+        ),
     ] = Stamp.keep,
     precision: Annotated[options.Unit, typer.Option(help="Unit of the times in the file.")] = (
         options.Unit.ns
@@ -143,7 +149,8 @@ def command(
     """Replay line protocol on standard output, for inputs.execd of Telegraf.
 
     The first points come at once, the rest as far apart as their times, divided by --speed. Ends
-    when the data does, when standard input is closed, and on SIGTERM and SIGINT.
+    when standard input is closed, on SIGTERM and SIGINT, and with the data if standard input is
+    no pipe.
     """
     name = filename or file
     if name is None:
@@ -155,7 +162,8 @@ def command(
         bell.watched = False
     begin: tuple[int, float] | None = None
     try:
-        for time, lines in steps(name, precision, loop=loop):
+        ending = time_ns() if stamp is Stamp.ending_now else None
+        for time, lines in steps(name, precision, loop=loop, ending=ending):
             if trigger is Trigger.none:
                 begin = begin or (time, monotonic())
                 due = begin[1] + (time - begin[0]) / SECOND / speed
@@ -168,5 +176,9 @@ def command(
             out = b"".join(b"%b %d\n" % (line.text, given) for line in lines)
             while out:
                 out = out[os.write(1, out) :]
+        else:
+            # Telegraf would start again, from the beginning, an input that ends by itself.
+            while trigger is Trigger.none and bell.watched and bell.wait(None):
+                pass
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

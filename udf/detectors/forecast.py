@@ -281,7 +281,7 @@ class Forecast(StreamDetector):
             lasting = self._lasting(error / half, number)
             if lasting or abs(error) > self.gate * half:
                 # The present is described by what may still be true of it.
-                limit = half if lasting else self.gate * half
+                limit = self.gate * half
                 self._put(number, expected + min(max(error, -limit), limit), normal=False)
                 self._odd += 1
                 if self._odd > self.relearn:

@@ -151,6 +151,8 @@ class Residual(StreamDetector):
             return None
         since = time - self._time if self._time is not None else 0
         silent = since > self.silence
+        if since < -self.apart:  # a clock set back, or old data again: forecasts are for later
+            self._expected.clear()
         self._time = time
         expected = self._expected
         while len(expected) > 1 and expected[1][0] <= time:
