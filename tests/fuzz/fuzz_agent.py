@@ -74,13 +74,13 @@ class Mirror(Handler):
         self._agent.write_response(udf_pb2.Response(end=end_req))
 
 
-class Double(StreamUDF):
-    """Doubles a field."""
+class Halve(StreamUDF):
+    """Halves a field."""
 
     field = Field()
 
     def points(self, points: Any, state: Any) -> Any:
-        return {"double": points[self.field] * 2}
+        return {"half": points[self.field] / 2}
 
 
 class Pieces(io.RawIOBase):
@@ -247,7 +247,7 @@ def plain(data: bytes, frames: list[bytes], rng: random.Random) -> str:
 
 def typed(data: bytes, rng: random.Random) -> str:
     """Run a typed UDF."""
-    udf = rng.choice([TTest, Chart, Double])
+    udf = rng.choice([TTest, Chart, Halve])
     out = Kept()
     code = Runner(udf(), Pieces(data, rng), out).run()
     written = responses(out.getvalue())

@@ -259,7 +259,7 @@ class Agent:
         response = udf_pb2.Response()
         response.error.error = text
         with contextlib.suppress(OSError):
-            self.write_response(response, flush=True)
+            self._connection.send_last(response.SerializeToString())
 
 
 class Accepter(Protocol):

@@ -138,11 +138,14 @@ class Connection:
         OSError
             When the other side is gone; the attendant is stopped all the same.
         """
+        self._stop()
+        with self._writing:
+            self._writer.flush()
+
+    def _stop(self) -> None:
         self._stopping.set()
         if self._attendant.ident is not None and self._attendant is not threading.current_thread():
             self._attendant.join()
-        with self._writing:
-            self._writer.flush()
 
     def read_block(self) -> Block:
         """Take what has arrived, waiting for at least one frame; empty at the end.
@@ -210,6 +213,12 @@ class Connection:
                 self._writer.flush()
             else:
                 self._wanted = True
+
+    def send_last(self, message: bytes) -> None:
+        """Send a response after which there is none, not even a keepalive."""
+        self._stop()
+        self.send(message, flush=True)
+        self.flush()
 
     def send_frames(self, frames: bytes | bytearray, count: int) -> None:
         """Send responses that carry their lengths already."""

@@ -237,6 +237,7 @@ class FrameReader:
         block = bytes(memoryview(self._buffer)[start : self._end])
         add_start, add_end = starts.append, ends.append
         position, size, longest = 0, len(block), self._max_frame
+        before, reach = 0, 32
         # The walk costs more than anything else here, so the common lengths of one and
         # two bytes are taken apart in line.
         while position < size:
@@ -256,6 +257,20 @@ class FrameReader:
                 break
             add_start(body)
             add_end(tail)
+            step = tail - position
+            if step == before and tail < size:
+                # Two alike, so perhaps many: the lengths that stand one step after the
+                # other are compared at once. Each proves the place of the next.
+                tried = count = min((size - position) // step, reach)
+                for place in range(position, body):
+                    lengths = block[place : position + count * step : step]
+                    count = len(lengths) - len(lengths.lstrip(block[place : place + 1]))
+                if count > 1:
+                    starts.extend(range(body + step, body + count * step, step))
+                    ends.extend(range(tail + step, tail + count * step, step))
+                    tail = position + count * step
+                reach = reach * 8 if count == tried else 32
+            before = step
             position = tail
         self._advance(start + position)
         return block[:position], (starts, ends)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from kapacitor.udf import udf_pb2
+from kapacitor.udf.typed.columns import Columns, Decoder, Ints
 from kapacitor.udf.typed.health import Health
 from kapacitor.udf.typed.options import Field, Fields, Option, declared, parse
 from kapacitor.udf.typed.results import PointWriter
@@ -123,6 +124,7 @@ class Feed:
     def __init__(self, udf: TypedUDF, health: Health) -> None:
         self.udf = udf
         self.health = health
+        self.decoder = Decoder(udf.fields, groups=udf.wants == STREAM)
         self.groups = Groups(udf.new_state, udf.maxGroups)
         self.writer = PointWriter()
         self.output = bytearray()
@@ -133,8 +135,23 @@ class Feed:
         """Whether nothing can be emitted before much more has arrived."""
         return False
 
-    def points(self, block: bytes, starts: list[int], ends: list[int]) -> None:
-        """Take points that follow each other."""
+    @property
+    def whole_blocks(self) -> bool:
+        """Whether it takes points that were decoded along with others."""
+        return False
+
+    def points(self, block: bytes, starts: Ints, ends: Ints, columns: Columns | None) -> None:
+        """Take points that follow each other.
+
+        Parameters
+        ----------
+        block : bytes
+            Where their frames are.
+        starts, ends : ndarray of int64, shape (points,)
+            First byte of each frame, and the one after its last, in the block.
+        columns : Columns, optional
+            The points decoded, if they are already.
+        """
         raise NotImplementedError
 
     def begin(self, begin: udf_pb2.BeginBatch) -> None:

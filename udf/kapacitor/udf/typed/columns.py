@@ -66,6 +66,9 @@ _TOP_BITS = np.uint64(0x8080808080808080)
 _LOW_BITS = np.uint64(0x7F7F7F7F7F7F7F7F)
 _ONE = np.uint64(1)
 _STRINGS = (0x12, 0x1A, 0x22, 0x2A, 0x32)
+_ALL = slice(None)
+# What to keep of the first eight bytes at a key of each size.
+_KEY_MASKS = np.array([(1 << 8 * min(size, 8)) - 1 for size in range(256)], np.uint64)
 
 
 @dataclass(slots=True)
@@ -89,6 +92,16 @@ class Columns:
     status: Flags
     groups: list[str]
 
+    def part(self, begin: int, end: int) -> "Columns":
+        """Return the points from one index to another."""
+        chosen = slice(begin, end)
+        return Columns(
+            self.times[chosen],
+            self.values[:, chosen],
+            self.status[:, chosen],
+            self.groups[chosen],
+        )
+
 
 class Decoder:
     """Decodes the named fields of points.
@@ -105,10 +118,12 @@ class Decoder:
         self.fields = tuple(fields)
         self._groups = groups
         self._keys = [_Key(field) for field in fields]
-        # Behind the block, so that a field's name can be compared at any offset of it.
-        self._pad = bytes(32 + max((key.size for key in self._keys), default=0))
+        # Behind the block, so that wherever a wrong size leads is still in reach.
+        self._pad = bytes(600 + max((key.size for key in self._keys), default=0))
 
-    def decode(self, block: bytes, starts: Sequence[int], ends: Sequence[int]) -> Columns:
+    def decode(
+        self, block: bytes, starts: Sequence[int] | Ints, ends: Sequence[int] | Ints
+    ) -> Columns:
         """Decode frames that hold one point each.
 
         Parameters
@@ -183,15 +198,20 @@ class _Key:
     def __init__(self, field: str) -> None:
         name = field.encode()
         self.size = len(name)
-        self.words: list[tuple[int, np.uint64, np.uint64]] = []
-        for offset in range(0, len(name), 8):
+        self.first = np.uint64(int.from_bytes(name[:8], "little"))
+        self.rest: list[tuple[int, np.uint64, np.uint64]] = []
+        for offset in range(8, len(name), 8):
             part = name[offset : offset + 8]
             mask = (1 << 8 * len(part)) - 1
-            self.words.append((offset, np.uint64(mask), np.uint64(int.from_bytes(part, "little"))))
+            self.rest.append((offset, np.uint64(mask), np.uint64(int.from_bytes(part, "little"))))
 
 
 class _Walk:
-    """The cursors of all frames of a block."""
+    """The cursors of all frames of a block.
+
+    A set of frames is given as their index, or as ``_ALL``, with which nothing needs to be
+    picked out of the arrays.
+    """
 
     def __init__(self, block: bytes, starts: Ints, ends: Ints, pad: bytes) -> None:
         self.block = block
@@ -200,6 +220,7 @@ class _Walk:
         self.bytes = np.frombuffer(padded, np.uint8)
         # The eight bytes at every offset, overlapping, without a copy.
         self.words: _Words = np.ndarray((size,), "<u8", padded, strides=(1,))
+        self.heads: Ints = np.ndarray((size,), "<i8", padded, strides=(1,))
         self.doubles: Floats = np.ndarray((size,), "<f8", padded, strides=(1,))
         self.doubt = np.zeros(len(starts), np.bool_)
         self.ends = ends
@@ -209,36 +230,43 @@ class _Walk:
 
     def _enter(self, starts: Ints) -> Ints:
         """Pass the head of each point: its tag in the request, and its length."""
-        head = self.words[starts]
-        low = (head >> np.uint64(16)).astype(np.int64) & 0xFF
-        high = (head >> np.uint64(24)).astype(np.int64) & 0xFF
-        long = low >= 0x80
-        body = starts + 3 + long
-        length = np.where(long, (low & 0x7F) | (high << 7), low)
-        self.doubt |= (head & np.uint64(0xFFFF)) != np.uint64(0x018A)
-        self.doubt |= (long & (high >= 0x80)) | (body + length != self.ends)
+        head = self.heads[starts]
+        length = (head >> 16) & 0xFF
+        body = starts + 3
+        good = (head & 0x80FFFF) == 0x018A
+        if not good.all():
+            long = (head & 0x8080FFFF) == 0x0080018A
+            length = np.where(long, (length & 0x7F) | (((head >> 24) & 0xFF) << 7), length)
+            body += long
+            good |= long
+        self.doubt |= ~good | (body + length != self.ends)
         return body
 
     def run(self, keys: list[_Key], columns: Columns) -> None:
         """Move every cursor to the end of its frame."""
-        active = np.flatnonzero(~self.doubt & (self.cursor < self.ends))
-        while active.size:
+        active: Any = _ALL
+        if self.doubt.any() or (self.cursor >= self.ends).any():
+            active = np.flatnonzero(~self.doubt & (self.cursor < self.ends))
+        while active is _ALL or active.size:
             position = self.cursor[active]
             tags = self.bytes[position]
             first = int(tags[0])
             if (tags == first).all():
                 self._step(first, active, position, keys, columns)
             else:
-                for tag in np.unique(tags).tolist():
+                for tag in np.flatnonzero(np.bincount(tags)).tolist():
                     chosen = tags == tag
-                    self._step(tag, active[chosen], position[chosen], keys, columns)
+                    index = _those(active, chosen)
+                    self._step(tag, index, position[chosen], keys, columns)
             left = self.ends[active] - self.cursor[active]
-            if (left < 0).any():
-                self.doubt[active[left < 0]] = True
-            active = active[(left > 0) & ~self.doubt[active]]
+            going = (left > 0) & ~self.doubt[active]
+            if going.all():
+                continue
+            self.doubt[_those(active, left < 0)] = True
+            active = _those(active, going)
 
     def _step(
-        self, tag: int, index: Ints, position: Ints, keys: list[_Key], columns: Columns
+        self, tag: int, index: Any, position: Ints, keys: list[_Key], columns: Columns
     ) -> None:
         """Pass the entry at the cursor of each frame given; all have the same tag."""
         if tag in (0x42, 0x4A, 0x62, 0x52, 0x3A):
@@ -260,100 +288,109 @@ class _Walk:
         else:
             self.doubt[index] = True
 
-    def _pass(self, index: Ints, position: Ints, good: npt.NDArray[np.bool_]) -> None:
+    def _pass(self, index: Any, position: Ints, good: npt.NDArray[np.bool_]) -> None:
         self.cursor[index] = position
         if not good.all():
-            self.doubt[index[~good]] = True
+            self.doubt[_those(index, ~good)] = True
 
     def _entry(
-        self, tag: int, index: Ints, position: Ints, keys: list[_Key], columns: Columns
+        self, tag: int, index: Any, position: Ints, keys: list[_Key], columns: Columns
     ) -> None:
-        """Pass an entry of a map: a tag, or a field of one of the four types."""
-        head = self.words[position]
-        size = (head >> np.uint64(8)).astype(np.int64) & 0xFF
-        key_size = (head >> np.uint64(24)).astype(np.int64) & 0xFF
+        """Pass an entry of a map: a tag, or a field of one of the four types.
+
+        Its head is the tag, its size, 0a and the size of its key, both below 128. Whatever
+        is read behind a head that is wrong lies within the block's padding, and counts for
+        nothing: the frame is in doubt.
+        """
+        head = self.heads[position]
+        size = (head >> 8) & 0xFF
+        key_size = (head >> 24) & 0xFF
         key = position + 4
         tail = key + key_size
-        end = position + 2 + size
-        good = (size < 0x80) & (key_size < 0x80) & (self.bytes[position + 2] == 0x0A)
-        good &= (end <= self.ends[index]) & (tail < end)
-        if not good.all():
-            # Out of the block's reach, or out of step: stand still rather than look there.
-            self.doubt[index[~good]] = True
-            index, position, key, key_size = index[good], position[good], key[good], key_size[good]
-            tail, end = tail[good], end[good]
-            if not index.size:
-                return
-        marks = self.bytes[tail]
-        first = self.words[key]
-        good = self._key_is_ascii(first, key, key_size)
+        first = self.words[key] & _KEY_MASKS[key_size]
+        good = (head & 0x80FF8000) == 0x000A0000
+        good &= self._is_ascii(first, key, key_size)
         value: Any = None
         if tag == 0x42:
-            good &= (marks == 0x11) & (end - tail == 9)
+            good &= (size - key_size == 11) & (self.bytes[tail] == 0x11)
             value = self.doubles[tail + 1]
         elif tag in (0x4A, 0x62):
             number, width = self._varint(tail + 1)
-            good &= (marks == 0x10) & (end - tail == 1 + width) & (width > 0)
+            good &= (self.bytes[tail] == 0x10) & (size - key_size == 3 + width) & (width > 0)
             if tag == 0x62:
                 good &= (number == 0) | (number == 1)
             else:
                 value = number
         else:
             text = self.bytes[tail + 1].astype(np.int64)
-            good &= (marks == 0x12) & (end - tail == 2 + text) & self._ascii(tail + 2, end)
+            good &= (self.bytes[tail] == 0x12) & (size - key_size == 4 + text)
+            good &= self._ascii(tail + 2, tail + 2 + text)
         if tag != 0x3A:
             for row, wanted in enumerate(keys):
-                same = key_size == wanted.size
-                for offset, mask, word in wanted.words:
-                    here = first if offset == 0 else self.words[key + offset]
-                    same &= (here & mask) == word
-                if value is None:
-                    # A number of the same name wins over a string or a bool, as in _parse.
-                    same &= columns.status[row, index] != GOOD
-                    columns.status[row, index[same]] = WRONG_TYPE
-                elif tag == 0x42:
-                    columns.values[row, index[same]] = value[same]
-                    columns.status[row, index[same]] = GOOD
-                    # The same name as double and as int: rare enough for protobuf.
-                else:
-                    same_index = index[same]
-                    self.doubt[same_index[columns.status[row, same_index] == GOOD]] = True
-                    columns.values[row, same_index] = value[same]
-                    columns.status[row, same_index] = GOOD
-        self._pass(index, end, good)
+                same = (first == wanted.first) & (key_size == wanted.size)
+                for offset, mask, word in wanted.rest:
+                    same &= (self.words[key + offset] & mask) == word
+                self._keep(tag, row, index, same, value, columns)
+        self._pass(index, position + 2 + size, good)
+
+    def _keep(
+        self,
+        tag: int,
+        row: int,
+        index: Any,
+        same: npt.NDArray[np.bool_],
+        value: Any,
+        columns: Columns,
+    ) -> None:
+        """Note a wanted field where the entry is it."""
+        if same.all():
+            chosen = index
+        else:
+            chosen = _those(index, same)
+            if not chosen.size:
+                return
+            value = None if value is None else value[same]
+        status = columns.status[row]
+        if value is None:
+            # A number of the same name wins over a string or a bool, as in a full parse.
+            where = np.arange(len(status))[chosen] if chosen is _ALL else chosen
+            status[where[status[where] != GOOD]] = WRONG_TYPE
+            return
+        if tag == 0x4A:
+            # The same name as double and as int: rare enough for protobuf.
+            self.doubt[chosen] |= status[chosen] == GOOD
+        columns.values[row, chosen] = value
+        status[chosen] = GOOD
 
     def _varint(self, position: Ints) -> tuple[Ints, Ints]:
         """Decode the varints at some positions; a size of 0 says that it is not one."""
         word = self.words[position]
         stops = ~word & _TOP_BITS
-        if stops.all():
-            # All within eight bytes. The lowest stop bit, and everything below it:
+        ninth = self.words[position + 8] if not stops.all() else None
+        if ninth is None:
             keep = stops ^ (stops - _ONE)
-            size = np.frexp((keep & ~(keep >> _ONE)).astype(np.float64))[1].astype(np.int64) // 8
-            return _squeeze(word & keep).astype(np.int64), size
+            return _squeeze(word & keep).view(np.int64), _bytes_of(keep)
+        if not stops.any() and not (ninth & np.uint64(0x80)).any():
+            # Nine bytes, as the times of this century have.
+            value = _squeeze(word) | (ninth & np.uint64(0x7F)) << np.uint64(56)
+            return value.view(np.int64), np.full(len(position), 9)
         keep = np.where(stops != 0, stops ^ (stops - _ONE), ~np.uint64(0))
-        top = keep & ~(keep >> _ONE)
-        size = np.frexp(top.astype(np.float64))[1].astype(np.int64) // 8
         value = _squeeze(word & keep)
+        size = _bytes_of(keep)
         long = stops == 0
-        ninth = self.bytes[position + 8].astype(np.uint64)
-        tenth = self.bytes[position + 9].astype(np.uint64)
+        tenth = (ninth >> np.uint64(8)) & np.uint64(0xFF)
         value = np.where(long, value | (ninth & np.uint64(0x7F)) << np.uint64(56), value)
-        longest = long & (ninth >= 0x80)
+        longest = long & ((ninth & np.uint64(0x80)) != 0)
         value = np.where(longest, value | tenth << np.uint64(63), value)
         size = np.where(long, 9, size)
         size = np.where(longest, np.where(tenth <= 1, 10, 0), size)
         return value.view(np.int64), size
 
-    def _key_is_ascii(self, first: _Words, key: Ints, size: Ints) -> npt.NDArray[np.bool_]:
+    def _is_ascii(self, first: _Words, key: Ints, size: Ints) -> npt.NDArray[np.bool_]:
         """Whether each key is plain ASCII; others need protobuf's check of UTF-8."""
-        longest = int(size.max())
-        if longest > 8:
+        if (size > 8).any():
             return self._ascii(key, key + size)
-        mask = (_ONE << (size.astype(np.uint64) * np.uint64(8))) - _ONE
-        if longest == 8:
-            mask = np.where(size == 8, ~np.uint64(0), mask)
-        clean: npt.NDArray[np.bool_] = (first & mask & _TOP_BITS) == 0
+        clean: npt.NDArray[np.bool_] = (first & _TOP_BITS) == 0
         return clean
 
     def _ascii(self, begin: Ints, end: Ints) -> npt.NDArray[np.bool_]:
@@ -377,6 +414,17 @@ class _Walk:
                 text = known[raw] = raw.decode("ascii", "replace")
             found.append(text)
         return found
+
+
+def _those(index: Any, chosen: npt.NDArray[np.bool_]) -> Ints:
+    """Pick from a set of frames."""
+    return np.flatnonzero(chosen) if index is _ALL else index[chosen]
+
+
+def _bytes_of(keep: _Words) -> Ints:
+    """Count the bytes of a mask that begins at the lowest bit."""
+    top = keep & ~(keep >> _ONE)
+    return np.frexp(top.astype(np.float64))[1].astype(np.int64) // 8
 
 
 def _squeeze(word: _Words) -> _Words:

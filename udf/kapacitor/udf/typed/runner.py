@@ -12,12 +12,16 @@ from kapacitor.udf import udf_pb2
 from kapacitor.udf.connection import Connection, Statistics
 from kapacitor.udf.framing import FrameError
 from kapacitor.udf.typed.base import Feed, TypedUDF
+from kapacitor.udf.typed.columns import Columns, Ints
 from kapacitor.udf.typed.health import Health, Quarantine
 from kapacitor.udf.typed.snapshot import SnapshotError
 from kapacitor.udf.typed.stream import StreamFeed, StreamUDF
 from kapacitor.udf.typed.window import WindowFeed, WindowUDF
 
 logger = logging.getLogger("kapacitor.udf")
+
+MANY = 256
+"""Frames of a block from which on all of its points are decoded at once."""
 
 _POINT = 0x8A  # first byte of a Request whose only field is a point
 
@@ -72,7 +76,7 @@ class Runner:
                 block, (starts, ends) = self._connection.read_block()
                 if not starts:
                     return 0
-                self._block(block, starts, ends)
+                self._block(block, np.array(starts, np.int64), np.array(ends, np.int64))
                 self._connection.patient = self._feed is not None and self._feed.patient
         except BrokenPipeError:
             logger.info("Kapacitor closed its end of the pipe")
@@ -90,7 +94,7 @@ class Runner:
         response = udf_pb2.Response()
         response.error.error = f"{self._name}: {text}"
         try:
-            self._send(response)
+            self._connection.send_last(response.SerializeToString())
         except OSError as error:
             logger.info("Kapacitor could not be told: %s", error)
         return 1
@@ -103,25 +107,33 @@ class Runner:
         if self.statistics.points or self._feed is not None:
             logger.info("%s finished: %s", self._name, self.statistics)
 
-    def _block(self, block: bytes, starts: list[int], ends: list[int]) -> None:
+    def _block(self, block: bytes, starts: Ints, ends: Ints) -> None:
         """Handle the frames of a block in their order."""
         firsts = np.frombuffer(block, np.uint8)[np.minimum(starts, len(block) - 1)]
-        others = np.flatnonzero(firsts != _POINT).tolist()
-        done = 0
-        for index in others:
+        points = firsts == _POINT
+        # Many points are decoded at once, across the windows they belong to.
+        decode = self._feed is not None and len(starts) >= MANY and self._feed.whole_blocks
+        columns = None
+        if decode and self._feed is not None:
+            columns = self._feed.decoder.decode(block, starts[points], ends[points])
+        done = decoded = 0
+        for index in [*np.flatnonzero(~points).tolist(), len(starts)]:
             if index > done:
-                self._points(block, starts[done:index], ends[done:index])
-            self._request(block[starts[index] : ends[index]])
+                part = None
+                if columns is not None:
+                    part = columns.part(decoded, decoded + index - done)
+                    decoded += index - done
+                self._points(block, starts[done:index], ends[done:index], part)
+            if index < len(starts):
+                self._request(block[starts[index] : ends[index]])
             done = index + 1
-        if done < len(starts):
-            self._points(block, starts[done:], ends[done:])
 
-    def _points(self, block: bytes, starts: list[int], ends: list[int]) -> None:
+    def _points(self, block: bytes, starts: Ints, ends: Ints, columns: Columns | None) -> None:
         self.statistics.points += len(starts)
         if self._feed is None:
             self._health.tell("unexpected", "points came before the options")
             return
-        self._feed.points(block, starts, ends)
+        self._feed.points(block, starts, ends, columns)
         self._emit(self._feed)
 
     def _emit(self, feed: Feed) -> None:
@@ -154,7 +166,7 @@ class Runner:
             self._restore(request.restore.snapshot)
         elif kind == "point" and feed is not None:
             # Written in an unusual form; the decoder sorts it out.
-            self._points(frame, [0], [len(frame)])
+            self._points(frame, np.array([0]), np.array([len(frame)]), None)
         else:
             self._health.tell("unexpected", f"a request that means nothing here: {kind}")
 

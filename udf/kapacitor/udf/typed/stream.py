@@ -8,7 +8,7 @@ import numpy as np
 from kapacitor.udf import udf_pb2
 from kapacitor.udf.framing import encode_varint
 from kapacitor.udf.typed.base import BATCH, STREAM, Feed, TypedUDF
-from kapacitor.udf.typed.columns import GOOD, MALFORMED, REASONS, Decoder, Floats, Ints
+from kapacitor.udf.typed.columns import GOOD, MALFORMED, REASONS, Columns, Floats, Ints
 from kapacitor.udf.typed.health import Health
 from kapacitor.udf.typed.results import Batch, Result, as_results, point_body
 
@@ -167,13 +167,13 @@ class StreamFeed(Feed):
 
     def __init__(self, udf: StreamUDF, health: Health) -> None:
         super().__init__(udf, health)
-        self._decoder = Decoder(udf.fields, groups=True)
         self._in_arrays = type(udf).points is not StreamUDF.points
 
-    def points(self, block: bytes, starts: list[int], ends: list[int]) -> None:
+    def points(self, block: bytes, starts: Ints, ends: Ints, columns: Columns | None) -> None:
         """Decode points and handle those that can be used."""
-        columns = self._decoder.decode(block, starts, ends)
-        frames = [block[a:b] for a, b in zip(starts, ends, strict=True)]
+        if columns is None:
+            columns = self.decoder.decode(block, starts, ends)
+        frames = [block[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
         good = (columns.status == GOOD).all(axis=0)
         if good.all():
             index = list(range(len(frames)))
@@ -194,7 +194,7 @@ class StreamFeed(Feed):
                 self._one(rows[i], times[i], columns.groups[i], frames[i])
 
     def _unusable(self, frame: bytes, statuses: list[int], kept: bool) -> None:
-        pairs = zip(self._decoder.fields, statuses, strict=True)
+        pairs = zip(self.decoder.fields, statuses, strict=True)
         reason = "; ".join(
             f"{field} {REASONS[status]}" for field, status in pairs if status != GOOD
         )
@@ -205,7 +205,7 @@ class StreamFeed(Feed):
 
     def _one(self, values: list[float], time: int, group: str, frame: bytes) -> None:
         """Handle one point."""
-        point = Point(self._decoder.fields, values, time, group, frame)
+        point = Point(self.decoder.fields, values, time, group, frame)
         try:
             returned = self.udf.point(point, self.groups.get(group))
             if type(returned) is dict and self.udf.keep_fields and self.udf.provides == STREAM:
@@ -265,7 +265,7 @@ class StreamFeed(Feed):
         for group, chosen in members.items():
             whole = len(chosen) == len(frames)
             part = Points(
-                self._decoder.fields,
+                self.decoder.fields,
                 values if whole else values[:, chosen],
                 times if whole else times[chosen],
                 group,

@@ -9,7 +9,7 @@ import numpy as np
 from kapacitor.udf import udf_pb2
 from kapacitor.udf.framing import encode_varint
 from kapacitor.udf.typed.base import BATCH, Feed, TypedUDF
-from kapacitor.udf.typed.columns import GOOD, REASONS, Columns, Decoder, Flags, Floats, Ints
+from kapacitor.udf.typed.columns import GOOD, REASONS, Columns, Flags, Floats, Ints
 from kapacitor.udf.typed.health import Health
 from kapacitor.udf.typed.results import Result, as_results, point_body
 
@@ -156,13 +156,12 @@ class WindowFeed(Feed):
 
     def __init__(self, udf: WindowUDF, health: Health) -> None:
         super().__init__(udf, health)
-        self._decoder = Decoder(udf.fields)
         self._begin: udf_pb2.BeginBatch | None = None
         self._forget()
 
     def _forget(self) -> None:
         self._blocks: list[bytes] = []
-        self._bounds: list[tuple[list[int], list[int]]] = []
+        self._bounds: list[tuple[Ints, Ints]] = []
         self._size = 0
         self._columns: list[Columns] = []
         self._frames: list[bytes] = []
@@ -179,21 +178,26 @@ class WindowFeed(Feed):
         self._begin = begin
         self._forget()
 
-    def points(self, block: bytes, starts: list[int], ends: list[int]) -> None:
+    @property
+    def whole_blocks(self) -> bool:
+        """Whether it takes points that were decoded along with others."""
+        return True
+
+    def points(self, block: bytes, starts: Ints, ends: Ints, columns: Columns | None) -> None:
         """Keep points for the window's end."""
         if self._begin is None:
-            for start, end in zip(starts, ends, strict=True):
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
                 self.health.bad(block[start:end], "", "it came outside of a window")
             return
+        if columns is not None:
+            self._decode()
+            self._take(columns, block, starts, ends)
+            return
         # Only the bytes of these points, so that small reads do not hold on to large blocks.
-        first = starts[0]
-        self._blocks.append(block[first : ends[-1]])
-        if first or self._size:
-            shift = self._size - first
-            starts = [start + shift for start in starts]
-            ends = [end + shift for end in ends]
-        self._bounds.append((starts, ends))
-        self._size += len(self._blocks[-1])
+        first, last = int(starts[0]), int(ends[-1])
+        self._blocks.append(block[first:last])
+        self._bounds.append((starts + (self._size - first), ends + (self._size - first)))
+        self._size += last - first
         if self._size >= DECODE_BYTES:
             self._decode()
 
@@ -201,26 +205,30 @@ class WindowFeed(Feed):
         """Decode what has been gathered."""
         if not self._blocks:
             return
-        block = b"".join(self._blocks) if len(self._blocks) > 1 else self._blocks[0]
-        starts = [start for part, _ in self._bounds for start in part]
-        ends = [end for _, part in self._bounds for end in part]
-        columns = self._decoder.decode(block, starts, ends)
+        block = b"".join(self._blocks)
+        starts = np.concatenate([part for part, _ in self._bounds])
+        ends = np.concatenate([part for _, part in self._bounds])
+        self._blocks, self._bounds, self._size = [], [], 0
+        self._take(self.decoder.decode(block, starts, ends), block, starts, ends)
+
+    def _take(self, columns: Columns, block: bytes, starts: Ints, ends: Ints) -> None:
+        """Add decoded points to the window, and set aside those that cannot be used."""
         self._columns.append(columns)
         if self.udf.keep_points:
-            self._frames += [block[a:b] for a, b in zip(starts, ends, strict=True)]
+            pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+            self._frames += [block[a:b] for a, b in pairs]
+        if (columns.status == GOOD).all():
+            self.health.good(len(starts))
+            return
         bad = np.flatnonzero((columns.status != GOOD).any(axis=0))
         self.health.good(len(starts) - len(bad))
         name = self._begin.name if self._begin is not None else ""
         for index in bad.tolist():
+            statuses = zip(self.decoder.fields, columns.status[:, index].tolist(), strict=True)
             reason = "; ".join(
-                f"{field} {REASONS[int(status)]}"
-                for field, status in zip(
-                    self._decoder.fields, columns.status[:, index], strict=True
-                )
-                if status != GOOD
+                f"{field} {REASONS[status]}" for field, status in statuses if status != GOOD
             )
             self.health.bad(block[starts[index] : ends[index]], name, reason)
-        self._blocks, self._bounds, self._size = [], [], 0
 
     def end(self, end: udf_pb2.EndBatch) -> None:
         """Hand the window to the UDF and write what it returns."""
@@ -245,14 +253,14 @@ class WindowFeed(Feed):
                 self.emit(frame)
 
     def _window(self, end: udf_pb2.EndBatch) -> Window:
-        parts = self._columns or [self._decoder.decode(b"", [], [])]
+        parts = self._columns or [self.decoder.decode(b"", [], [])]
         if len(parts) == 1:
             times, values, status = parts[0].times, parts[0].values, parts[0].status
         else:
             times = np.concatenate([part.times for part in parts])
             values = np.concatenate([part.values for part in parts], axis=1)
             status = np.concatenate([part.status for part in parts], axis=1)
-        window = Window(self._decoder.fields, times, values, status, self._frames)
+        window = Window(self.decoder.fields, times, values, status, self._frames)
         begin = self._begin
         window.name, window.group, window.tmax = end.name, end.group, end.tmax
         window.tags = dict(end.tags)
