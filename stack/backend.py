@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack.settings import Addresses, environment
+from stack.settings import ROOT, Addresses, environment
 
 SERVICES = ("influxdb", "kapacitor", "telegraf", "simulator")
+#: Started with the others when COMPOSE_PROFILES names them.
+OPTIONAL = ("mqtt",)
 #: The services of a stack that somebody else feeds: the demo, the tests.
 ENGINES_ONLY = ("influxdb", "kapacitor", "telegraf")
 #: Where TICKscripts write their alert logs, as Kapacitor in a container sees it.
@@ -75,6 +77,16 @@ class Stack(ABC):
     def environment(self) -> dict[str, str]:
         """Return the variables that the services of this instance are started with."""
         return environment() | self.addresses.variables() | self.variables
+
+    def with_optional(self, services: Sequence[str]) -> list[str]:
+        """Return `services` and those that COMPOSE_PROFILES adds."""
+        profiles = self.environment().get("COMPOSE_PROFILES", "").split(",")
+        return [*services, *(s for s in OPTIONAL if s in profiles and s not in services)]
+
+    @property
+    def load_folder(self) -> Path:
+        """The folder of tasks, templates and handlers that Kapacitor loads."""
+        return ROOT / (self.environment().get("LOAD_DIR") or "kapacitor/load")
 
     @abstractmethod
     def up(self, services: Sequence[str] = SERVICES) -> None:

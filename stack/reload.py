@@ -13,9 +13,7 @@ from stack import choose
 from stack.api import Kapacitor, wait_for
 from stack.backend import Stack
 from stack.errors import StackError
-from stack.settings import ROOT
 
-LOAD = ROOT / "kapacitor" / "load"
 SECONDS = 30.0
 
 
@@ -27,14 +25,14 @@ def command() -> None:
     """
     stack = choose.running_live()
     tasks = reload(stack)
-    table = Table(title=f"Loaded from kapacitor/load ({stack.backend})", title_justify="left")
+    table = Table(title=f"Loaded from {stack.load_folder} ({stack.backend})", title_justify="left")
     for column in ("task", "type", "status", "error"):
         table.add_column(column)
     for task in tasks:
         table.add_row(task["id"], task["type"], task["status"], task["error"])
     console = Console()
     console.print(table)
-    names = ", ".join(sorted(f"{topic}/{name}" for topic, name in _handlers(LOAD)))
+    names = ", ".join(sorted(f"{topic}/{name}" for topic, name in _handlers(stack.load_folder)))
     console.print(f"Handlers: {names or 'none'}.")
 
 
@@ -47,8 +45,8 @@ def reload(stack: Stack) -> list[dict[str, Any]]:
         With Kapacitor's reason when it refuses a file.
     """
     kapacitor = Kapacitor(stack.addresses.urls()["kapacitor"])
-    names = _tasks(LOAD)
-    handlers = _handlers(LOAD)
+    names = _tasks(stack.load_folder)
+    handlers = _handlers(stack.load_folder)
     failures, logged = _failures(kapacitor), len(stack.log("kapacitor"))
     before = {task["id"]: task["modified"] for task in kapacitor.tasks("modified")}
     stack.hang_up("kapacitor")
@@ -68,7 +66,7 @@ def reload(stack: Stack) -> list[dict[str, Any]]:
         }
         return anew and found >= handlers
 
-    wait_for("kapacitor/load to be loaded", loaded, SECONDS)
+    wait_for(f"{stack.load_folder} to be loaded", loaded, SECONDS)
     found = [task for task in kapacitor.tasks() if task["id"] in names]
     return sorted(found, key=lambda task: str(task["id"]))
 
