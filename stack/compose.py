@@ -18,8 +18,15 @@ from stack.settings import LIVE, PORTS, ROOT, Addresses, environment
 
 START_SECONDS = 180
 #: Port 0 lets Docker pick one that is free.
-ANY_PORTS = Addresses("127.0.0.1", 0, 0, 0, 0)
-INSIDE = {"influxdb": 8086, "kapacitor": 9092, "telegraf": 8186, "simulator": 8187}
+ANY_PORTS = Addresses("127.0.0.1", 0, 0, 0, 0, 0, 0)
+#: Service -> name of a port in `Addresses` -> the port in its container.
+INSIDE = {
+    "influxdb": {"influxdb": 8086},
+    "kapacitor": {"kapacitor": 9092},
+    "telegraf": {"telegraf": 8186, "json": 8188},
+    "simulator": {"simulator": 8187},
+    "mqtt": {"mqtt": 1883},
+}
 
 
 def docker_engine_missing() -> str:
@@ -46,6 +53,7 @@ class ComposeStack(Stack):
 
     def up(self, services: Sequence[str] = SERVICES) -> None:  # noqa: D102
         env = self.environment()
+        services = self.with_optional(services)
         # `--wait` would wait its whole time for a container that keeps failing: look for ourselves.
         done = self._compose("up", "--detach", "--no-build", *services, env=env)
         if done.returncode != 0:
@@ -180,8 +188,9 @@ class ComposeStack(Stack):
         """Ask Docker for the ports it published."""
         found = {}
         for service in services:
-            done = self._compose("port", service, str(INSIDE[service]), check=True)
-            found[service] = int(done.stdout.strip().rpartition(":")[2])
+            for name, inside in INSIDE[service].items():
+                done = self._compose("port", service, str(inside), check=True)
+                found[name] = int(done.stdout.strip().rpartition(":")[2])
         self.addresses = self.addresses.with_ports(found)
 
 

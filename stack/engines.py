@@ -131,6 +131,16 @@ ENGINES = (
         seconds=35,
         gigabytes=0.5,
     ),
+    # A program of our own around the module of this version; in containers it is Mosquitto.
+    Engine(
+        name="mqtt-broker",
+        version="2.7.9",
+        programs=("mqtt-broker",),
+        asks=("-version",),
+        linked=("main.version",),
+        seconds=10,
+        gigabytes=0.1,
+    ),
 )
 
 

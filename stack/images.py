@@ -23,6 +23,7 @@ IMAGES = {
     "INFLUXDB_IMAGE": f"tick-anomaly-stack/influxdb:{_VERSIONS['influxdb']}",
     "KAPACITOR_BASE_IMAGE": f"tick-anomaly-stack/kapacitor-base:{_VERSIONS['kapacitor']}",
     "TELEGRAF_BASE_IMAGE": f"tick-anomaly-stack/telegraf-base:{_VERSIONS['telegraf']}",
+    "MQTT_IMAGE": "tick-anomaly-stack/mosquitto:2.0-debian",
 }
 
 
@@ -49,6 +50,13 @@ def build_images(console: Console) -> dict[str, str]:
         with console.status(f"building {IMAGES[variable]}"):
             _build(engine, IMAGES[variable], base)
         console.print(f"  {variable}={IMAGES[variable]}")
+    with console.status(f"building {IMAGES['MQTT_IMAGE']}"):
+        _run(
+            ["docker", "build", "--quiet", "--network", "host", "--tag", IMAGES["MQTT_IMAGE"],
+             "--build-arg", f"PYTHON_BASE_IMAGE={base}",
+             "--file", "native/images/mqtt.Dockerfile", "native/images"],
+        )  # fmt: skip
+    console.print(f"  MQTT_IMAGE={IMAGES['MQTT_IMAGE']}")
     # Where images cannot be pulled, a proxy often stands between the builds and the package index.
     bundle = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
     return {**IMAGES, "BUILD_NETWORK": "host", "CA_BUNDLE": bundle or "/dev/null"}

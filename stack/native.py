@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from stack.backend import ALERT_LOGS, REPOSITORY, SERVICES, ServiceStatus, Stack, cause
+from stack.backend import ALERT_LOGS, OPTIONAL, REPOSITORY, SERVICES, ServiceStatus, Stack, cause
 from stack.engines import ensure_engines, path_with_engines
 from stack.errors import StackError
 from stack.settings import LIVE, PORTS, ROOT, STATE, Addresses, environment
@@ -48,6 +48,7 @@ class NativeStack(Stack):
 
     def up(self, services: Sequence[str] = SERVICES) -> None:  # noqa: D102
         ensure_engines(Console(stderr=True))
+        services = self.with_optional(services)
         if self._answers():
             for service in services:
                 self.start(service)
@@ -119,7 +120,7 @@ class NativeStack(Stack):
         return [
             ServiceStatus(p["name"], p["status"].lower(), p["is_ready"] == "Ready")
             for p in self._list()
-            if p["name"] in SERVICES and p["status"] not in ("Disabled", "Foreground")
+            if p["name"] in (*SERVICES, *OPTIONAL) and p["status"] not in ("Disabled", "Foreground")
         ]
 
     def follow_logs(self, services: Iterable[str], follow: bool) -> int:  # noqa: D102
@@ -184,6 +185,7 @@ class NativeStack(Stack):
             "STACK_STATE": str(self.state),
             "CONNECT_ADDRESS": self.addresses.host,
             "SECRETS": env.get("SECRETS") or "./secrets",
+            "MQTT_USERNAME": env.get("MQTT_USERNAME") or "stack",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -288,7 +290,7 @@ class NativeStack(Stack):
 
     def _write_load_folder(self) -> None:
         """Copy kapacitor/load with the alert logs' folder as it is here."""
-        source, target = ROOT / "kapacitor" / "load", self.state / "load"
+        source, target = self.load_folder, self.state / "load"
         shutil.rmtree(target, ignore_errors=True)
         for file in source.rglob("*"):
             if file.is_file():

@@ -19,12 +19,14 @@ STATE = ROOT / ".stack"
 #: The compose project and the native instance that `make up` runs.
 LIVE = "tick-anomaly-stack"
 
-#: Variable of .env -> default, for the four ports of the stack.
+#: Variable of .env -> default, for the ports of the stack.
 PORTS = {
     "INFLUXDB_PORT": 8086,
     "KAPACITOR_PORT": 9092,
     "TELEGRAF_PORT": 8186,
     "SIMULATOR_PORT": 8187,
+    "JSON_PORT": 8188,
+    "MQTT_PORT": 1883,
 }
 
 
@@ -42,8 +44,8 @@ class Addresses:
     ----------
     bind
         The address the ports are published on.
-    influxdb, kapacitor, telegraf, simulator
-        TCP ports.
+    influxdb, kapacitor, telegraf, simulator, json, mqtt
+        TCP ports; `json` is Telegraf's second one, and it and `mqtt` are used where asked for.
     """
 
     bind: str
@@ -51,6 +53,8 @@ class Addresses:
     kapacitor: int
     telegraf: int
     simulator: int
+    json: int
+    mqtt: int
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> Addresses:
@@ -65,7 +69,7 @@ class Addresses:
 
     @classmethod
     def free(cls) -> Addresses:
-        """Pick four loopback ports that nothing listens on."""
+        """Pick loopback ports that nothing listens on."""
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
         ports = [s.getsockname()[1] for s in sockets]
         for s in sockets:
@@ -92,4 +96,4 @@ class Addresses:
         return {
             service: f"http://{self.host}:{getattr(self, service)}"
             for service in ("influxdb", "kapacitor", "telegraf", "simulator")
-        }
+        } | {"mqtt": f"mqtt://{self.host}:{self.mqtt}"}
