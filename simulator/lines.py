@@ -37,6 +37,21 @@ class Stamped:
     time: int | None
 
 
+def _find_package() -> None:
+    """Make `lineprotocol` importable: its source root is udf/, which the generators do without."""
+    root = str(Path(__file__).resolve().parents[1] / "udf")
+    if root not in sys.path:
+        sys.path.append(root)
+
+
+def finish(target: int) -> None:
+    """Close an output once its reader has read all of it."""
+    _find_package()
+    from lineprotocol import let_go
+
+    let_go(target)
+
+
 @contextmanager
 def opened(name: str, *, again: bool = False) -> Iterator[IO[bytes]]:
     """Open a file for reading, ``-`` for standard input, unpacked if it is gzipped.
@@ -89,10 +104,7 @@ def stamped(file: IO[bytes], name: str, precision: str) -> Iterator[Stamped]:
     if root not in sys.path:
         sys.path.append(root)
 
-    # The package's source root is udf/, which the generators do without.
-    root = str(Path(__file__).resolve().parents[1] / "udf")
-    if root not in sys.path:
-        sys.path.append(root)
+    _find_package()
     from lineprotocol import LineError, LineSplitter, parse_line
 
     unit = PRECISIONS[precision]

@@ -17,7 +17,7 @@ import typer
 
 from simulator import options
 from simulator.errors import SimulatorError
-from simulator.lines import Stamped, opened, stamped
+from simulator.lines import Stamped, finish, opened, stamped
 from simulator.source import SECOND
 
 
@@ -181,4 +181,5 @@ def command(
             while trigger is Trigger.none and bell.watched and bell.wait(None):
                 pass
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass
+    finish(sys.stdout.fileno())

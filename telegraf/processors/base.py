@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from time import monotonic
 from types import FrameType
 
-from lineprotocol import Line, LineError, LineSplitter, Point, format_point
+from lineprotocol import Line, LineError, LineSplitter, Point, format_point, let_go
 from processors.log import Counted, log
 
 BLOCK = 256 * 1024
@@ -117,7 +117,7 @@ class Processor:
         """
 
     def close(self) -> None:
-        """Finish: the stream has ended and everything has been written."""
+        """Finish: the stream has ended, and everything has been written and read."""
 
 
 class _Stop:
@@ -169,7 +169,7 @@ def run(processor: Processor, source: int = 0, target: int = 1) -> int:
     processor : Processor
         What to run.
     source, target : int
-        File descriptors to read from and write to.
+        File descriptors to read from and write to. At the end `target` is closed.
 
     Returns
     -------
@@ -200,6 +200,7 @@ def run(processor: Processor, source: int = 0, target: int = 1) -> int:
             out = processor.process_lines([rest])
             processor.lines_out += len(out)
             _write(target, b"\n".join(out))
+        let_go(target)
     except BrokenPipeError:
         log("E", "nobody reads the output any more")
         code = 1

@@ -15,6 +15,7 @@ References
 from lineprotocol.errors import LineError
 from lineprotocol.format import format_point, format_value
 from lineprotocol.parse import Line, parse_key, parse_line, parse_value
+from lineprotocol.pipes import let_go
 from lineprotocol.point import PRECISIONS, FieldValue, Point, Unsigned
 from lineprotocol.split import LineSplitter, split_lines
 
@@ -28,6 +29,7 @@ __all__ = [
     "Unsigned",
     "format_point",
     "format_value",
+    "let_go",
     "parse_key",
     "parse_line",
     "parse_value",
