@@ -111,7 +111,6 @@ class Connection:
         self._writing = threading.Lock()
         self._streak = 0
         self._flushed = 0.0
-        self._wanted = False  # a response asked to be flushed and was not yet
 
         self._busy_since: float | None = None
         self._warned = _LONG_BUSY
@@ -204,15 +203,11 @@ class Connection:
         with self._writing:
             self.statistics.responses += 1
             self._writer.write(message)
-            if not flush:
-                return
-            now = time.monotonic()
-            if self._busy_since is None or now - self._flushed > FLUSH_AFTER:
-                self._flushed = now
-                self._wanted = False
-                self._writer.flush()
-            else:
-                self._wanted = True
+            if flush:
+                now = time.monotonic()
+                if self._busy_since is None or now - self._flushed > FLUSH_AFTER:
+                    self._flushed = now
+                    self._writer.flush()
 
     def send_last(self, message: bytes) -> None:
         """Send a response after which there is none, not even a keepalive."""
@@ -229,7 +224,6 @@ class Connection:
     def flush(self) -> None:
         """Send everything gathered."""
         with self._writing:
-            self._wanted = False
             if self._writer.pending:
                 self._flushed = time.monotonic()
                 self._writer.flush()

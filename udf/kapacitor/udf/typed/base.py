@@ -169,3 +169,8 @@ class Feed:
         if frame:
             self.output += frame
             self.written += 1
+
+    def emit_all(self, frames: list[bytes]) -> None:
+        """Add frames to the output; empty ones count for nothing."""
+        self.output += b"".join(frames)
+        self.written += len(frames) - frames.count(b"")

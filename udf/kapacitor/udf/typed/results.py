@@ -105,6 +105,7 @@ class PointWriter:
     def __init__(self) -> None:
         self.left_out = 0
         self._prefixes: dict[str, bytes] = {}
+        self._rivals: dict[str, bytes] = {}
 
     def new(self, template: udf_pb2.Point, result: Result, time: int) -> bytes:
         """Write a point with the template's name, group and tags, and a result's fields.
@@ -142,20 +143,102 @@ class PointWriter:
         """
         added = bytearray()
         for name, value in fields.items():
-            # numpy's float64 is a float. A bool of the same name would win over a double.
-            if not isinstance(value, float) or b"\x62" in body:
+            # numpy's float64 is a float.
+            if not isinstance(value, float) or self._rival(name) in body:
                 return self._rewritten(body, fields, extra)
             if not math.isfinite(value):
                 self.left_out += 1
                 continue
-            prefix = self._prefixes.get(name)
-            if prefix is None:
-                prefix = self._prefixes[name] = _double_prefix(name)
-            added += prefix
+            added += self._prefix(name)
             added += struct.pack("<d", value)
         # Entries may follow in any order, and the last one of a name holds: appending
         # is as good as parsing, changing and serializing.
         return frame_of(body + added + extra)
+
+    def extended_all(
+        self, block: bytes, starts: list[int], ends: list[int], columns: Mapping[str, Any]
+    ) -> list[bytes]:
+        """Write received points again, with fields added or replaced.
+
+        Parameters
+        ----------
+        block : bytes
+            Where their frames are.
+        starts, ends : list of int
+            First byte of each frame, and the one after its last.
+        columns : mapping of str to ndarray, shape (points,)
+            What to add.
+
+        Returns
+        -------
+        list of bytes
+            The frames of the responses.
+        """
+        plain = all(
+            column.dtype == np.float64
+            and np.isfinite(column).all()
+            and self._rival(name) not in block
+            for name, column in columns.items()
+        )
+        if not plain:
+            lists = [column.tolist() for column in columns.values()]
+            names = list(columns)
+            return [
+                self.extended(
+                    point_body(block[start:end]),
+                    {name: column[row] for name, column in zip(names, lists, strict=True)},
+                )
+                for row, (start, end) in enumerate(zip(starts, ends, strict=True))
+            ]
+        added = self._entries(columns, len(starts))
+        width = len(added) // max(len(starts), 1)
+        heads: dict[int, bytes] = {}
+        frames = []
+        offset = 0
+        for start, end in zip(starts, ends, strict=True):
+            size = block[start + 2]
+            if size < 0x80 and start + 3 + size == end:
+                body = block[start + 3 : end]
+            else:
+                body = point_body(block[start:end])
+            size = len(body) + width
+            head = heads.get(size)
+            if head is None:
+                inner = b"\x8a\x01" + encode_varint(size)
+                head = heads[size] = encode_varint(len(inner) + size) + inner
+            frames.append(head + body + added[offset : offset + width])
+            offset += width
+        return frames
+
+    def _entries(self, columns: Mapping[str, Any], count: int) -> bytes:
+        """Serialize the added fields of all points, one point after the other."""
+        prefixes = [self._prefix(name) for name in columns]
+        table = np.empty((count, sum(len(prefix) + 8 for prefix in prefixes)), np.uint8)
+        at = 0
+        for prefix, column in zip(prefixes, columns.values(), strict=True):
+            table[:, at : at + len(prefix)] = np.frombuffer(prefix, np.uint8)
+            at += len(prefix)
+            numbers = np.ascontiguousarray(column, "<f8")
+            table[:, at : at + 8] = numbers.view(np.uint8).reshape(count, 8)
+            at += 8
+        return table.tobytes()
+
+    def _prefix(self, name: str) -> bytes:
+        """Return the entry of a double field, up to its value."""
+        prefix = self._prefixes.get(name)
+        if prefix is None:
+            key = name.encode()
+            entry = b"\x0a" + encode_varint(len(key)) + key
+            prefix = b"\x42" + encode_varint(len(entry) + 9) + entry + b"\x11"
+            self._prefixes[name] = prefix
+            self._rivals[name] = entry + b"\x10"
+        return prefix
+
+    def _rival(self, name: str) -> bytes:
+        """Return what a bool field of that name holds; it would win over a double."""
+        if name not in self._rivals:
+            self._prefix(name)
+        return self._rivals[name]
 
     def _rewritten(self, body: bytes, fields: Mapping[str, Any], extra: bytes) -> bytes:
         point = udf_pb2.Point.FromString(body)
@@ -198,12 +281,6 @@ class PointWriter:
 
 def _base(value: Any, maps: Mapping[type, Any]) -> type | None:
     return next((kind for kind in maps if isinstance(value, kind)), None)
-
-
-def _double_prefix(name: str) -> bytes:
-    key = name.encode()
-    entry = b"\x0a" + encode_varint(len(key)) + key + b"\x11"
-    return b"\x42" + encode_varint(len(entry) + 8) + entry
 
 
 def frame_of(body: bytes | bytearray) -> bytes:

@@ -173,25 +173,27 @@ class StreamFeed(Feed):
         """Decode points and handle those that can be used."""
         if columns is None:
             columns = self.decoder.decode(block, starts, ends)
-        frames = [block[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+        begins, tails = starts.tolist(), ends.tolist()
         good = (columns.status == GOOD).all(axis=0)
         if good.all():
-            index = list(range(len(frames)))
+            index = list(range(len(begins)))
         else:
             kept = good
             if self.udf.keep_incomplete:
                 kept = (columns.status != MALFORMED).all(axis=0)
             for bad in np.flatnonzero(~good).tolist():
-                self._unusable(frames[bad], columns.status[:, bad].tolist(), bool(kept[bad]))
+                frame = block[begins[bad] : tails[bad]]
+                self._unusable(frame, columns.status[:, bad].tolist(), bool(kept[bad]))
             index = np.flatnonzero(kept).tolist()
         self.health.good(int(np.count_nonzero(good)))
         if self._in_arrays:
-            self._arrays(columns.times, columns.values, columns.groups, frames, index)
+            self._arrays(columns, block, begins, tails, index)
         else:
             rows = columns.values.T.tolist()
             times = columns.times.tolist()
             for i in index:
-                self._one(rows[i], times[i], columns.groups[i], frames[i])
+                frame = block[begins[i] : tails[i]]
+                self._one(rows[i], times[i], columns.groups[i], frame)
 
     def _unusable(self, frame: bytes, statuses: list[int], kept: bool) -> None:
         pairs = zip(self.decoder.fields, statuses, strict=True)
@@ -255,51 +257,57 @@ class StreamFeed(Feed):
         ]
 
     def _arrays(
-        self, times: Ints, values: Floats, groups: list[str], frames: list[bytes], index: list[int]
+        self, columns: Columns, block: bytes, begins: list[int], tails: list[int], index: list[int]
     ) -> None:
         """Handle points group by group, and emit them in the order they came."""
         members: dict[str, list[int]] = {}
         for i in index:
-            members.setdefault(groups[i], []).append(i)
+            members.setdefault(columns.groups[i], []).append(i)
         emitted: dict[int, bytes] = {}
         for group, chosen in members.items():
-            whole = len(chosen) == len(frames)
+            whole = len(chosen) == len(begins)
             part = Points(
                 self.decoder.fields,
-                values if whole else values[:, chosen],
-                times if whole else times[chosen],
+                columns.values if whole else columns.values[:, chosen],
+                columns.times if whole else columns.times[chosen],
                 group,
             )
             try:
                 returned = self.udf.points(part, self.groups.get(group))
-                if returned is not None:
-                    written = self._extend(returned, [frames[i] for i in chosen])
-                    emitted.update(zip(chosen, written, strict=True))
+                if returned is None:
+                    written = []
+                else:
+                    bounds = [begins[i] for i in chosen], [tails[i] for i in chosen]
+                    written = self._extend(returned, block, *bounds)
             except Exception as error:
                 self.health.raised(error, "group of points", group, int(part.times[0]))
                 continue
             self.health.worked()
-        for i in sorted(emitted):
-            self.emit(emitted[i])
+            if len(members) == 1:
+                self.emit_all(written)
+            else:
+                emitted.update(zip(chosen, written, strict=bool(written)))
+        self.emit_all([emitted[i] for i in sorted(emitted)])
 
-    def _extend(self, returned: Mapping[str, Any], frames: list[bytes]) -> list[bytes]:
+    def _extend(
+        self, returned: Mapping[str, Any], block: bytes, begins: list[int], tails: list[int]
+    ) -> list[bytes]:
+        count = len(begins)
         columns = {}
         for name, column in returned.items():
             array = np.asarray(column)
-            if array.ndim and len(array) != len(frames):
-                raise ValueError(f"{name} has {len(array)} values for {len(frames)} points")
-            columns[name] = np.broadcast_to(array, (len(frames),)).tolist()
-        names = list(columns)
+            if array.ndim and len(array) != count:
+                raise ValueError(f"{name} has {len(array)} values for {count} points")
+            columns[name] = np.broadcast_to(array, (count,))
+        if self.udf.keep_fields:
+            return self.writer.extended_all(block, begins, tails, columns)
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         written = []
-        for row, frame in enumerate(frames):
-            body = point_body(frame)
-            fields = {name: columns[name][row] for name in names}
-            if self.udf.keep_fields:
-                written.append(self.writer.extended(body, fields))
-            else:
-                bare = udf_pb2.Point.FromString(body)
-                _clear_fields(bare)
-                written.append(self.writer.new(bare, Result(fields), bare.time))
+        for begin, tail, row in zip(begins, tails, rows, strict=True):
+            bare = udf_pb2.Point.FromString(point_body(block[begin:tail]))
+            _clear_fields(bare)
+            result = Result(dict(zip(columns, row, strict=True)))
+            written.append(self.writer.new(bare, result, bare.time))
         return written
 
 
