@@ -25,6 +25,7 @@ PORTS = {
     "KAPACITOR_PORT": 9092,
     "TELEGRAF_PORT": 8186,
     "SIMULATOR_PORT": 8187,
+    "PAGE_PORT": 8090,
     "JSON_PORT": 8188,
     "MQTT_PORT": 1883,
 }
@@ -44,7 +45,7 @@ class Addresses:
     ----------
     bind
         The address the ports are published on.
-    influxdb, kapacitor, telegraf, simulator, json, mqtt
+    influxdb, kapacitor, telegraf, simulator, page, json, mqtt
         TCP ports; `json` is Telegraf's second one, and it and `mqtt` are used where asked for.
     """
 
@@ -53,6 +54,7 @@ class Addresses:
     kapacitor: int
     telegraf: int
     simulator: int
+    page: int
     json: int
     mqtt: int
 
@@ -95,5 +97,5 @@ class Addresses:
         """Return the base URL of each service by its name."""
         return {
             service: f"http://{self.host}:{getattr(self, service)}"
-            for service in ("influxdb", "kapacitor", "telegraf", "simulator")
+            for service in ("influxdb", "kapacitor", "telegraf", "simulator", "page")
         } | {"mqtt": f"mqtt://{self.host}:{self.mqtt}"}
