@@ -184,16 +184,20 @@ class Agent:
             if not starts:
                 return
             for start, end in zip(starts, ends, strict=True):
-                kind = "unknown"
+                kind = "point"
                 try:
-                    head = block[start : start + 4]
-                    if head[:2] == b"\x8a\x01" and _fills(head, end - start):
-                        # A request that is nothing but a point: parsed without its wrapper.
-                        kind = "point"
-                        statistics.points += 1
-                        offset = start + (3 if head[2] < 0x80 else 4)
-                        self.handler.point(parse_point(block[offset:end]))  # type: ignore[union-attr]
-                        continue
+                    # A request that is nothing but a point is parsed without its wrapper.
+                    if block[start : start + 2] == b"\x8a\x01" and end - start > 3:
+                        body = start + 3
+                        size = block[start + 2]
+                        if size >= 0x80:
+                            size += (block[body] << 7) - 0x80  # right if this is its last byte
+                            body += 1
+                        if body + size == end and (size < 0x80 or block[start + 3] < 0x80):
+                            statistics.points += 1
+                            self.handler.point(parse_point(block[body:end]))  # type: ignore[union-attr]
+                            continue
+                    kind = "unknown"
                     request = udf_pb2.Request.FromString(block[start:end])
                     kind = request.WhichOneof("message") or "unknown"
                     self._dispatch(kind, request)
@@ -331,15 +335,6 @@ class Server:
             with contextlib.suppress(OSError):
                 stream.close()
             conn.close()
-
-
-def _fills(head: bytes, size: int) -> bool:
-    """Whether the submessage whose head this is is all there is in a frame of that size."""
-    if len(head) < 3:
-        return False
-    if head[2] < 0x80:
-        return size == 3 + head[2]
-    return len(head) == 4 and head[3] < 0x80 and size == 4 + (head[2] & 0x7F | head[3] << 7)
 
 
 def _skip_errors() -> bool:

@@ -428,6 +428,9 @@ class FrameWriter:
         buffer = self._buffer
         if size < 0x80:
             buffer.append(size)
+        elif size < 0x4000:
+            buffer.append(size & 0x7F | 0x80)
+            buffer.append(size >> 7)
         else:
             buffer += encode_varint(size)
         buffer += frame
