@@ -17,6 +17,7 @@ from page import history, signals
 from page.engines import EngineError
 from page.hub import Hub
 from page.live import live
+from page.replaying import replaying
 from page.settings import Settings
 from page.shell import Visitor, shell, visitor
 from page.tasklist import task_list
@@ -45,7 +46,13 @@ class Password:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
         kind = scope["type"]
-        free = kind not in ("http", "websocket") or scope.get("path") == "/health"
+        path = str(scope.get("path", ""))
+        # Replays' events carry a secret of their own.
+        free = (
+            kind not in ("http", "websocket")
+            or path == "/health"
+            or (path.startswith("/replays/") and scope.get("method") == "POST")
+        )
         if free or self._allowed(scope):
             await self._inner(scope, receive, send)
         elif kind == "websocket":
@@ -120,6 +127,24 @@ def build(settings: Settings) -> Hub:
         with shell(hub, who, "/tasks", "Tasks"):
             task_list(hub, who, id)
         return None
+
+    @ui.page("/replay")
+    def replay_page(request: Request) -> Response | None:
+        who = visitor(request)
+        if not isinstance(who, Visitor):
+            return who
+        with shell(hub, who, "/replay", "Replay"):
+            replaying(hub, who)
+        return None
+
+    @app.post("/replays/{name}/{token}")
+    async def event(name: str, token: str, request: Request) -> Response:
+        """Take in an event of a running replay."""
+        try:
+            known = hub.replays.receive(name, token, await request.json())
+        except (ValueError, KeyError, TypeError):
+            return Response("an alert event is wanted", 400)
+        return Response(status_code=204 if known else 404)
 
     @app.get("/export/alerts.{kind}")
     def export_alerts(kind: str, request: Request) -> Response:

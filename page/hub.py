@@ -13,6 +13,7 @@ from page.alerts import Alerts, nanoseconds
 from page.chart import Shade
 from page.engines import EngineError, Engines, Row, now_ns, quoted
 from page.path import Hop, Path
+from page.replays import Replays
 from page.settings import Settings
 from page.views import Panel, View, load_views
 
@@ -64,6 +65,7 @@ class Hub:
         self.engines = Engines(settings)
         self.views = load_views()
         self.alerts = Alerts(self.engines, keep=not settings.read_only)
+        self.replays = Replays(self.engines, settings)
         self.hops: list[Hop] = []
         self.tasks: list[Row] | EngineError = EngineError("not asked yet")
         self.scripts: dict[str, str] = {}
@@ -137,6 +139,7 @@ class Hub:
 
     async def press(self, name: str, seconds: float) -> None:
         """Break a field of the simulator's; raise `EngineError` if that fails."""
+        self._check()
         at = now_ns()
         await self.engines.simulator.begin(name, seconds)
         self.presses[name] = Press(name, at)
@@ -144,8 +147,13 @@ class Hub:
 
     async def release(self, name: str) -> None:
         """End the anomaly of a field; raise `EngineError` if that fails."""
+        self._check()
         await self.engines.simulator.end(name)
         await self._look_at_anomalies()
+
+    def _check(self) -> None:
+        if self.settings.read_only:
+            raise EngineError("this page only shows: it was started read-only")
 
     # -- looking ------------------------------------------------------------------------------
 
