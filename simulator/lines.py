@@ -18,7 +18,7 @@ from simulator.errors import SimulatorError
 from simulator.source import PRECISIONS
 
 BLOCK = 1 << 18
-_STAMPED = re.compile(rb"(.*[^ ]) +(-?[0-9]{1,19}) *\r?", re.DOTALL)
+_STAMPED = re.compile(rb"(.*[^ =]) +(-?[0-9]{1,19}) *\r?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def opened(name: str, *, again: bool = False) -> Iterator[IO[bytes]]:
             file: IO[bytes] = raw
             if raw.peek(2)[:2] == b"\x1f\x8b":
                 file = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
-            if not again or file.seekable():
+            if not again or raw.seekable():
                 yield file
                 return
             with tempfile.TemporaryFile() as spool:
