@@ -103,7 +103,7 @@ def walk(
                         return
                     if warm is None:
                         warm = held.enter_context(engine(backend, number, keep))
-                    result = _one(folder / name, warm, accept)
+                    result = run_one(folder / name, warm, accept)
                     with lock:
                         results[name] = result
                         done(result)
@@ -123,7 +123,8 @@ def walk(
     return [results[name] for name in names]
 
 
-def _one(folder: Path, warm: Engine, accept: bool) -> Result:
+def run_one(folder: Path, warm: Engine, accept: bool = False) -> Result:
+    """Run the case of a folder on an engine that runs, and say what became of it."""
     begin = time.monotonic()
     description = ""
     job = None

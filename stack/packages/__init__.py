@@ -1,0 +1,1 @@
+"""Packages: folders of UDFs, models and tasks, checked as a whole, installed by one command."""
