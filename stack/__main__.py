@@ -14,13 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stack import choose, compose, demo, lint, reload
+from stack import alertlog, choose, compose, demo, lint, reload
 from stack.backend import SERVICES, ServiceStatus
 from stack.cases import commands as case_commands
 from stack.cases import engine as case_engine
 from stack.errors import StackError
 from stack.findings import events
 from stack.images import build_images
+from stack.packages.commands import app as package_app
 from stack.settings import ROOT
 from stack.testing import run_tests
 
@@ -31,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console(stderr=True)
+
+app.add_typer(package_app, name="package")
 
 Services = Annotated[
     list[str] | None, typer.Argument(help=f"Which services: {', '.join(SERVICES)}. All by default.")
@@ -232,6 +235,7 @@ app.command("cases")(case_commands.cases)
 app.command("accept")(case_commands.accept)
 app.command("reload")(reload.command)
 app.command("lint")(lint.command)
+app.command("alert-log")(alertlog.command)
 
 for _name in ("kapacitor", "influx"):
     _client(_name)
