@@ -23,7 +23,7 @@ from processors.log import Counted, log
 BLOCK = 256 * 1024
 """Bytes read at once at most; a pipe holds 64 KiB unless it was made larger."""
 
-_IDLE = 0.25
+_IDLE = 1.0
 _GRACE = 4.0  # below the 5 s after which Telegraf sends the next, harder signal
 
 

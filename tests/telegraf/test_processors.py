@@ -220,3 +220,35 @@ def test_the_brew_configuration_finds_the_faults(tmp_path: Path) -> None:
     assert hours[b"bv_1"][0] == 14  # the heater
     assert 23 in hours[b"bv_1"]  # the gap
     assert {p.name for p in tmp_path.glob("*.state")} == {"forecast.state", "residual.state"}
+
+
+def test_an_output_to_influxdb_2_takes_its_token_from_a_file(tmp_path: Path) -> None:
+    """Only the start: it must read the secret, and say which one is missing."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    variables = {
+        "INFLUX_HOST": "http://127.0.0.1:1",
+        "INFLUX_ORG": "brewers",
+        "SECRETS": str(folder),
+        "BREW_STATE": str(tmp_path),
+    }
+    names = "brew/brew.conf", "influxdb2/influxdb2.conf"
+    words = [word for name in names for word in ("--config", f"telegraf/telegraf.d/{name}")]
+
+    def start() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [binary(), *words, "--test"],
+            cwd=ROOT,
+            env=environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+
+    without = start()
+    if "undefined but requested secretstores" in without.stderr:
+        pytest.skip("this telegraf was built without secretstores.docker")
+    assert without.returncode != 0
+    assert "influx_token" in without.stderr
+    (folder / "influx_token").write_text("a token")
+    assert start().returncode == 0
