@@ -52,7 +52,7 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same byt
 Start = Annotated[
     str,
     typer.Option(
-        help="Time of the first point: ISO 8601, or 'now'. Live data is always from now on."
+        help="Time of the first point: ISO 8601, 'now' or 'now-1h'. Live data is from now on."
     ),
 ]
 Duration = Annotated[
@@ -121,11 +121,14 @@ def parse_start(text: str) -> int:
     if text == "now":
         # Whole seconds, so that no precision changes the spacing of the points.
         return int(time.time()) * SECOND
+    if text.startswith("now-"):
+        back = parse_duration("--start", text.removeprefix("now-"))
+        return parse_start("now") - round(back * SECOND)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise SimulatorError(
-            f"--start {text!r} is neither 'now' nor a time such as {FIRST_DAY}"
+            f"--start {text!r} is neither 'now', 'now-1h' nor a time such as {FIRST_DAY}"
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

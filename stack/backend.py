@@ -32,6 +32,35 @@ def cause(log: str) -> str:
     return "\n".join([line for line in lines if _TELLING.search(line)][-8:] or lines[-15:])
 
 
+#: Arguments of `kapacitor` that are followed by a file of the user's.
+FILE_FLAGS = ("-tick", "-vars", "-file")
+
+
+def mended(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a `kapacitor` command as its own client takes them.
+
+    It counts the arguments of `define` in pairs, so a lone `-no-reload` is refused as a missing
+    task id; given twice it does what it says.
+
+    Examples
+    --------
+    >>> mended(["define", "cpu", "-tick", "cpu.tick", "-no-reload"])[-2:]
+    ['-no-reload', '-no-reload']
+    """
+    lone = list(arguments[:1]) == ["define"] and arguments.count("-no-reload") == 1
+    return [*arguments, *(["-no-reload"] if lone else [])]
+
+
+def files_of(arguments: Sequence[str]) -> list[int]:
+    """Return which arguments of a `kapacitor` command are files of the user's that exist."""
+    handler = list(arguments[:1]) == ["define-topic-handler"]
+    return [
+        at
+        for at, argument in enumerate(arguments)
+        if at and (arguments[at - 1] in FILE_FLAGS or handler) and Path(argument).is_file()
+    ]
+
+
 @dataclass(frozen=True)
 class ServiceStatus:
     """One service as its supervisor sees it.

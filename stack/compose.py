@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stack.backend import ALERT_LOGS, SERVICES, ServiceStatus, Stack, cause
+from stack.backend import ALERT_LOGS, SERVICES, ServiceStatus, Stack, cause, files_of, mended
 from stack.errors import StackError
 from stack.settings import LIVE, PORTS, ROOT, Addresses, environment
 
@@ -128,11 +128,16 @@ class ComposeStack(Stack):
         self, program: str, arguments: Sequence[str], capture: bool = False
     ) -> subprocess.CompletedProcess[str]:
         service = {"kapacitor": "kapacitor", "influx": "influxdb"}[program]
-        # A TICKscript on this side is handed over as standard input.
         arguments, script = list(arguments), None
-        for at, argument in enumerate(arguments[1:], start=1):
-            if arguments[at - 1] == "-tick" and Path(argument).is_file():
-                script, arguments[at] = Path(argument).read_text(), "/dev/stdin"
+        if program == "kapacitor":
+            arguments = mended(arguments)
+            # A file on this side: the first is handed over as standard input, others are copied.
+            for at in files_of(arguments):
+                content = Path(arguments[at]).read_text()
+                if script is None and arguments[at - 1] == "-tick":
+                    script, arguments[at] = content, "/dev/stdin"
+                else:
+                    arguments[at] = self._copied(Path(arguments[at]).name, content)
         # A terminal is passed on, for `influx` without arguments.
         interactive = script is None and not capture and sys.stdin.isatty()
         command = ["exec", *([] if interactive else ["-T"]), service, program, *arguments]
@@ -140,6 +145,13 @@ class ComposeStack(Stack):
             self._command(*command), cwd=ROOT, input=script, capture_output=capture, text=True,
             check=False,
         )  # fmt: skip
+
+    def _copied(self, name: str, content: str) -> str:
+        """Write a file into Kapacitor's container; return its path there."""
+        path = f"/tmp/{name}"  # noqa: S108
+        command = self._command("exec", "-T", "kapacitor", "sh", "-c", 'cat > "$0"', path)
+        subprocess.run(command, cwd=ROOT, input=content, text=True, check=True)
+        return path
 
     # -- docker compose -----------------------------------------------------------------------
 

@@ -19,7 +19,17 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from stack.backend import ALERT_LOGS, OPTIONAL, REPOSITORY, SERVICES, ServiceStatus, Stack, cause
+from stack.backend import (
+    ALERT_LOGS,
+    OPTIONAL,
+    REPOSITORY,
+    SERVICES,
+    ServiceStatus,
+    Stack,
+    cause,
+    files_of,
+    mended,
+)
 from stack.engines import ensure_engines, path_with_engines
 from stack.errors import StackError
 from stack.settings import LIVE, PORTS, ROOT, STATE, Addresses, environment
@@ -153,16 +163,18 @@ class NativeStack(Stack):
         self, program: str, arguments: Sequence[str], capture: bool = False
     ) -> subprocess.CompletedProcess[str]:
         env = self._environment() | {"KAPACITOR_URL": self.addresses.urls()["kapacitor"]}
-        command = [program, *arguments]
+        arguments = list(arguments)
         if program == "influx":
             where = ["-host", self.addresses.host, "-port", str(self.addresses.influxdb)]
-            command = [program, *where, *arguments]
+            arguments = [*where, *arguments]
+        else:
+            arguments = mended(arguments)
         with tempfile.TemporaryDirectory() as folder:
-            for at, argument in enumerate(command):
-                if command[at - 1] == "-tick" and Path(argument).is_file():
-                    mapped = Path(folder) / Path(argument).name
-                    mapped.write_text(self.tickscript(Path(argument)))
-                    command[at] = str(mapped)
+            for at in files_of(arguments) if program == "kapacitor" else ():
+                mapped = Path(folder) / Path(arguments[at]).name
+                mapped.write_text(self.tickscript(Path(arguments[at])))
+                arguments[at] = str(mapped)
+            command = [program, *arguments]
             return subprocess.run(command, env=env, capture_output=capture, text=True, check=False)
 
     # -- process-compose ----------------------------------------------------------------------
@@ -319,7 +331,8 @@ def _owner(port: int) -> str:
 
 def live() -> NativeStack:
     """Return the instance of `make up`, at the ports it was started with or those of `.env`."""
-    stack = NativeStack(LIVE, Addresses.of(environment()))
+    env = environment()
+    stack = NativeStack(env.get("COMPOSE_PROJECT_NAME") or LIVE, Addresses.of(env))
     file = stack.state / "addresses.json"
     if file.exists() and stack._answers():
         stack.addresses = Addresses(**json.loads(file.read_text()))
