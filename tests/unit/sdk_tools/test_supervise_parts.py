@@ -27,10 +27,7 @@ bodies = st.one_of(
 
 def simple(data: bytes) -> list[tuple[int, int, int]]:
     """What `scan` is to find, frame by frame."""
-    return [
-        (kind, len(one), 1) if kind != frames.POINT else (kind, len(one), 1)
-        for kind, one in frames.split(data)
-    ]
+    return [(kind, len(one), 1) for kind, one in frames.split(data)]
 
 
 def apart(runs: list[frames.Run], data: bytes) -> list[tuple[int, int, int]]:

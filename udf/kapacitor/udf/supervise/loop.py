@@ -70,6 +70,8 @@ class Loop:
         self._status = 0
         self._asked_at = 0.0
         self._keepalive_at = 0.0
+        self._confirmed_at = 0.0
+        self._snapshots = 0
         self._progress = -1
         self._progress_at = 0.0
 
@@ -190,6 +192,13 @@ class Loop:
     def _look_at_the_clock(self, reads_input: bool) -> None:
         core = self.core
         now = time.monotonic()
+        if now - self._confirmed_at >= _TICK:
+            # A snapshot that came before the last look at the clock is older than any result
+            # that could have been on its way with it.
+            self._confirmed_at = now
+            if core.counts.snapshots == self._snapshots:
+                core.confirm()
+            self._snapshots = core.counts.snapshots
         if core.progress != self._progress:
             self._progress, self._progress_at = core.progress, now
         if now - self._asked_at >= core.rules.snapshot_every:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from kapacitor.udf import udf_pb2
 from kapacitor.udf.supervise.frames import body, split
 from lineprotocol import FieldValue, LineError, Point, format_point
@@ -29,7 +31,7 @@ def describe(unit: bytes) -> tuple[str, list[str]]:
     for _, frame in split(unit):
         try:
             request = udf_pb2.Request.FromString(body(frame))
-        except ValueError:  # protobuf's DecodeError is one
+        except DecodeError:
             lines.append(f"# undecodable: {frame.hex()}")
             continue
         kind = request.WhichOneof("message")
