@@ -99,7 +99,7 @@ class Residual(StreamDetector):
     _CUT = 6.0
     _SAMPLE = 30 * _SECOND
     _SAMPLES = 2880
-    _EXPECTED = 4096  # forecasts kept at most
+    _EXPECTED = 1024  # forecasts kept at most: eight hours of one every 30 s
 
     def __init__(
         self,
@@ -223,13 +223,21 @@ class Residual(StreamDetector):
     def state(self) -> State:
         """Return all that was learned, as plain values and numpy arrays, safe to keep."""
         began, sampled = self._time is not None, self._sampled is not None
-        counts = (began, self._time or 0, sampled, self._sampled or 0)
+        sizes = len(self._expected), self._samples.size, len(self._fresh)
+        counts = (began, self._time or 0, sampled, self._sampled or 0, *sizes)
+        # Of a size that does not depend on what was seen.
+        expected = np.zeros((self._EXPECTED, 2))
+        times = np.zeros(self._EXPECTED, dtype=np.int64)
+        for at, (time, *pair) in enumerate(self._expected):
+            times[at], expected[at] = time, pair
+        samples = np.zeros(self._SAMPLES + _BATCH)
+        samples[: sizes[1]] = self._samples
+        samples[self._SAMPLES :][: sizes[2]] = self._fresh
         return {
             "version": VERSION,
-            "expected_for": np.array([time for time, _, _ in self._expected], dtype=np.int64),
-            "expected": np.array([row[1:] for row in self._expected], dtype=np.float64).ravel(),
-            "samples": self._samples.copy(),
-            "fresh": np.array(self._fresh, dtype=np.float64),
+            "expected_for": times,
+            "expected": expected.ravel(),
+            "samples": samples,
             "scale": self._scale,
             "above": self._page.above,
             "below": self._page.below,
@@ -240,21 +248,21 @@ class Residual(StreamDetector):
         """Replace all that was learned; raise ValueError, changing nothing, if it does not fit."""
         if state.get("version") != VERSION:
             raise ValueError(f"state: version {state.get('version')!r}, this is version {VERSION}")
-        expected, samples, fresh = (vector(state, n) for n in ("expected", "samples", "fresh"))
-        times = whole_numbers(state, "expected_for", expected.size // 2)
-        if expected.size != 2 * len(times) or len(times) > self._EXPECTED:
-            raise ValueError("state: expected and expected_for do not belong together")
-        if samples.size > self._SAMPLES or fresh.size >= _BATCH:
-            raise ValueError("state: samples or fresh is too long")
+        expected, samples = vector(state, "expected"), vector(state, "samples")
+        times = whole_numbers(state, "expected_for", self._EXPECTED)
+        if expected.size != 2 * self._EXPECTED or samples.size != self._SAMPLES + _BATCH:
+            raise ValueError("state: expected or samples has another size")
+        began, time, sampled, sampled_at, *sizes = whole_numbers(state, "counts", 7)
+        most = (self._EXPECTED, self._SAMPLES, _BATCH - 1)
+        if not all(0 <= size <= limit for size, limit in zip(sizes, most, strict=True)):
+            raise ValueError("state: counts are beyond their limits")
         scale, above, below = (scalar(state, name) for name in ("scale", "above", "below"))
         if min(scale, above, below) < 0:
             raise ValueError("state: scale, above and below must not be negative")
-        began, time, sampled, sampled_at = whole_numbers(state, "counts", 4)
-        rows = zip(times, expected.reshape(-1, 2).tolist(), strict=True)
-        self._expected = deque(
-            ((at, forecast, half) for at, (forecast, half) in rows), maxlen=self._EXPECTED
-        )
-        self._samples, self._fresh = samples, fresh.tolist()
+        rows = zip(times, *expected.reshape(-1, 2).T.tolist(), strict=True)
+        self._expected = deque(list(rows)[: sizes[0]], maxlen=self._EXPECTED)
+        self._samples = samples[: sizes[1]]
+        self._fresh = samples[self._SAMPLES :][: sizes[2]].tolist()
         self._scale, self._page.above, self._page.below = scale, above, below
         self._time = time if began else None
         self._sampled = sampled_at if sampled else None
