@@ -11,7 +11,8 @@ import pytest
 from kapacitor.udf import udf_pb2
 from kapacitor.udf.harness.program import frame
 from kapacitor.udf.supervise import frames
-from kapacitor.udf.supervise.core import Core, GiveUp, OnPoison, Refused, Rules
+from kapacitor.udf.supervise.core import Core
+from kapacitor.udf.supervise.rules import GiveUp, OnPoison, Refused, Rules
 
 INIT = frame(udf_pb2.Request(init=udf_pb2.InitRequest(taskID="t")))
 

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from kapacitor.udf.supervise.core import Core, OnLost, OnPoison, Rules
+from kapacitor.udf.supervise.core import Core
 from kapacitor.udf.supervise.loop import Loop
+from kapacitor.udf.supervise.rules import OnLost, OnPoison, Rules
 
 _DESCRIPTION = """\
 Stand between Kapacitor and a UDF program of any language. When the program dies or hangs it is

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from typing import IO, cast
 
 from kapacitor.udf import udf_pb2
-from kapacitor.udf.framing import encode_varint
+from kapacitor.udf.framing import FrameError, encode_varint
 from kapacitor.udf.supervise import frames
-from kapacitor.udf.supervise.core import Core, FrameError, GiveUp, Refused
+from kapacitor.udf.supervise.core import Core
+from kapacitor.udf.supervise.rules import GiveUp, Refused
 
 logger = logging.getLogger("kapacitor.udf.supervise")
 
