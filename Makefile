@@ -10,7 +10,7 @@ CASE ?=
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload
+.PHONY: accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload report
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ test-tasks: .venv/ready ## Test the TICKscripts by their cases (CASE=cpu_alert r
 
 accept: .venv/ready ## Write what comes out of a case as what is expected, for review (CASE=...)
 	@$(RUN) stack accept $(CASE)
+
+report: .venv/ready ## Write a page about a task's replay: input, scores, alerts, graph (TASK=...)
+	@$(RUN) stack report $(TASK) $(ARGS)
 
 reload: .venv/ready ## Load kapacitor/load again into the running stack
 	@$(RUN) stack reload

@@ -97,6 +97,7 @@ class Engine:
         files of its folder.
         """
         if isinstance(self.stack, NativeStack):
+            script = script.replace(f"{ALERT_LOGS}/", f"{self.stack.alerts}/")
             return script.replace(f"{REPOSITORY}/", f"{ROOT}/")
         own = f"{REPOSITORY}/{case.folder.relative_to(ROOT)}" if _in_repository(case) else ""
         if own and own in script:

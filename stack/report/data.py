@@ -84,6 +84,8 @@ class ReportData:
         How long each step took.
     facts : dict of str to str
         Anything else worth a line, such as seed and versions.
+    graphs : dict of str to str
+        The graph of each task, as SVG.
     """
 
     title: str
@@ -96,6 +98,7 @@ class ReportData:
     hops: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    graphs: dict[str, str] = field(default_factory=dict)
 
 
 def _same_length(name: str, times: Times, values: Values) -> None:

@@ -42,7 +42,15 @@ def write_report(data: ReportData, path: Path) -> None:
         figure_label=escape("Values and p-values of " + ", ".join(s.name for s in data.series)),
         note=escape(_note(data)),
         details="\n".join(
-            part for part in (_hops(data), _seconds(data), _facts(data), _alerts(data)) if part
+            part
+            for part in (
+                _graphs(data),
+                _hops(data),
+                _seconds(data),
+                _facts(data),
+                _alerts(data),
+            )
+            if part
         ),
         plotly=get_plotlyjs(),
         # "</" would end the script element that carries the data.
@@ -110,6 +118,14 @@ def _findings(data: ReportData) -> str:
         )
     head = ["field", "anomaly from", "to", "found at", "after", "false alarms"]
     return _section("Expected and found", head, rows, numbers={5})
+
+
+def _graphs(data: ReportData) -> str:
+    return "\n".join(
+        f"<section><h2>Graph of {escape(task)}</h2>{svg}</section>"
+        for task, svg in data.graphs.items()
+        if svg
+    )
 
 
 def _hops(data: ReportData) -> str:

@@ -96,7 +96,8 @@ class Terminal:
         }
 
     def here(self, text: str) -> str:
-        """Return text of the guide with the addresses of this stack."""
+        """Return text of the guide with the addresses of this stack, and with less waiting."""
+        text = text.replace("-duration 15s", "-duration 3s").replace("timeout 20", "timeout 5")
         text = text.replace("http://localhost:8086", self.urls["influxdb"])
         inside = self.env["STACK"] == "compose"
         return (
