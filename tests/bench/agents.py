@@ -1,5 +1,6 @@
 """The agents that are compared: Kapacitor's own in Python and Go, and the SDK's."""
 
+import fcntl
 import json
 import re
 import shutil
@@ -79,14 +80,15 @@ def stock_python() -> tuple[Path, Path]:
     import scipy  # type: ignore[import-untyped]
 
     wanted = [pinned[0], f"numpy=={numpy.__version__}", f"scipy=={scipy.__version__}"]
-    if not ready.is_file() or ready.read_text() != " ".join(wanted):
-        print(f"making {venv.relative_to(ROOT)} with {', '.join(wanted)}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted],
-            check=True,
-        )
-        ready.write_text(" ".join(wanted))
+    venv.parent.mkdir(parents=True, exist_ok=True)
+    with (venv.parent / "stock-agent.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once make it once
+        if not ready.is_file() or ready.read_text() != " ".join(wanted):
+            print(f"making {venv.relative_to(ROOT)} with {', '.join(wanted)}", file=sys.stderr)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+            pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+            subprocess.run([*pip, *wanted], check=True)
+            ready.write_text(" ".join(wanted))
     return python, agent
 
 

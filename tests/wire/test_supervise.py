@@ -1,5 +1,6 @@
 """The supervisor, killed children and all, over real pipes."""
 
+import contextlib
 import os
 import random
 import signal
@@ -137,8 +138,9 @@ def test_killed_at_random_moments(kind: str, snapshots: str, seed: int) -> None:
                 time.sleep(rng.random() * 0.02)  # a moment chosen at random, not a wait
                 child = child_of(program)
                 if child is not None:
-                    child.kill()
-                    kills += 1
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
+                        kills += 1
         assert data(finish(program)) == plain(blocks, arguments), program.stderr()
     assert kills
 

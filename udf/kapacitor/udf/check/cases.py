@@ -214,12 +214,15 @@ def groups_apart(context: Context) -> str:
         raise Skipped("its results differ from run to run")
     points = context.points(400)
     alone = context.run(context.requests([p for p in points if p.tags["host"] == "a"]))
-    for point in points:
-        if point.tags["host"] == "b":
-            for name in context.fields:
-                point.fields[name] = float(point.fields[name]) * 50 - 7
-    mixed = of_group(context.run(context.requests(points)), "a")
-    same(alone, mixed, "the results of a group among others")
+    # Far off, so that it is rejected, and near by, so that it is learned.
+    for factor, shift in ((50.0, -7.0), (1.0, 0.5)):
+        mixed = context.points(400)
+        for point in mixed:
+            if point.tags["host"] == "b":
+                for name in context.fields:
+                    point.fields[name] = float(point.fields[name]) * factor + shift
+        found = of_group(context.run(context.requests(mixed)), "a")
+        same(alone, found, "the results of a group among others")
     return f"{len(alone)} results of a group are the same with and without another"
 
 
