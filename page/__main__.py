@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 from nicegui import ui
@@ -14,6 +15,8 @@ from page.views import ViewError
 
 def main() -> None:
     """Serve until told to stop."""
+    # The library takes this for a test of its own, in which it serves nothing.
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         settings = Settings.of()

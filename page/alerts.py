@@ -71,6 +71,11 @@ class Alert:
         seconds = (self.noticed - self.first) / SECOND
         return seconds if 0 <= seconds < LIVE else None
 
+    @property
+    def source(self) -> tuple[str, str]:
+        """What tells alerts apart that run at the same time."""
+        return self.task or self.topic, self.id
+
     def as_row(self) -> Row:
         """Return plain values for an export."""
         return {
@@ -89,12 +94,14 @@ class Alert:
         """Return line protocol, which says all of it again each time."""
         tags = "".join(
             f",{name}={_escaped(value)}"
-            for name, value in (("id", self.id), ("task", self.task), ("topic", self.topic))
+            for name, value in (("id", self.id), ("source", self.source[0]))
             if value
         )
         fields = [
             f'level="{self.level}"',
             f"message={_string(self.message)}",
+            f"task={_string(self.task)}",
+            f"topic={_string(self.topic)}",
             f"last={self.last}i",
         ]
         for name in ("ended", "noticed", "ended_noticed", "first"):
@@ -166,7 +173,9 @@ class Alerts:
         """
         at = nanoseconds(event["time"])
         began = at - _duration(event.get("duration") or "0s")
-        level, known = event["level"], (topic, event["id"])
+        level, task = event["level"], _task(topic, event)
+        # A node with a topic and handlers tells the same in its own topic and in that one.
+        known = (task or topic, event["id"])
         alert = self._alerts.get((*known, began))
         running = self._open.get(known)
         if running is not None and running is not alert and began > running.began:
@@ -178,7 +187,7 @@ class Alerts:
             alert = Alert(
                 id=event["id"],
                 topic=topic,
-                task=_task(topic, event),
+                task=task,
                 began=began,
                 last=at,
                 level="" if level == "OK" else level,
@@ -203,21 +212,21 @@ class Alerts:
 
     def _close(self, alert: Alert, ended: int, noticed: int | None) -> None:
         alert.ended, alert.ended_noticed = ended, noticed
-        if self._open.get((alert.topic, alert.id)) is alert:
-            del self._open[alert.topic, alert.id]
+        if self._open.get(alert.source) is alert:
+            del self._open[alert.source]
         self._changed(alert)
 
     def _changed(self, alert: Alert) -> None:
         self.version += 1
-        self._unwritten[alert.topic, alert.id, alert.began] = alert
+        self._unwritten[(*alert.source, alert.began)] = alert
 
     def _forget_oldest(self) -> None:
         if len(self._alerts) <= KEPT:
             return
         for alert in self.newest()[KEPT:]:
-            self._alerts.pop((alert.topic, alert.id, alert.began), None)
-            if self._open.get((alert.topic, alert.id)) is alert:
-                del self._open[alert.topic, alert.id]
+            self._alerts.pop((*alert.source, alert.began), None)
+            if self._open.get(alert.source) is alert:
+                del self._open[alert.source]
 
     async def _write(self) -> None:
         if not self._keep:
@@ -252,12 +261,12 @@ class Alerts:
                 message=row["message"],
                 **{k: row.get(k) for k in ("ended", "noticed", "ended_noticed", "first")},
             )
-            key = (alert.topic, alert.id, alert.began)
+            key = (*alert.source, alert.began)
             if key in self._alerts:
                 continue
             self._alerts[key] = alert
             if alert.ended is None:
-                self._open[alert.topic, alert.id] = alert
+                self._open[alert.source] = alert
         self.version += 1
 
 

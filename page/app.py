@@ -88,7 +88,10 @@ def build(settings: Settings) -> Hub:
     def health() -> Response:
         """Answer whether the page has looked at the engines lately."""
         ok = bool(hub.hops)
-        hops = {hop.key: {"health": hop.health, "why": hop.why} for hop in hub.hops}
+        hops = {
+            hop.key: {"health": hop.health, "why": hop.why, "total": hop.total, "rate": hop.rate}
+            for hop in hub.hops
+        }
         return JSONResponse(
             {"status": "ok" if ok else "starting", "hops": hops}, 200 if ok else 503
         )

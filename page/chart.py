@@ -212,6 +212,7 @@ def filled(
     shades: Sequence[Shade],
     start: int,
     stop: int,
+    tag: str = "",
 ) -> Options:
     """Return the options that change: the data, the marks and the ends of the axes.
 
@@ -227,6 +228,8 @@ def filled(
         Anomalies that are known from elsewhere.
     start, stop
         The range, ns since 1970 UTC.
+    tag
+        Of the series that is shown.
     """
     first, last = start / 1e6, stop / 1e6
     x_axes = sum(1 + (panel.score is not None) for panel in view.panels)
@@ -241,7 +244,7 @@ def filled(
             {"id": f"high{i}", "data": [(at, high - low[at]) for at, high in signal.high]},
             {"id": f"value{i}", "data": signal.values},
             {"id": f"shade{i}", "markArea": _areas(marks, EXPECTED, 0.3)},
-            {"id": f"alert{i}", "data": _marks([a for a in alerts if panel.owns(a.id)],
+            {"id": f"alert{i}", "data": _marks([a for a in alerts if panel.owns(a.id, tag)],
                                                first, last)},
             {"id": f"window{i}", "markArea": _areas(_windows(panel, signal, first, last),
                                                     "#888888", 0.1)},
@@ -251,9 +254,8 @@ def filled(
             continue
         score = panel.score
         scores = [(at, max(value, FLOOR) if score.log else value) for at, value in signal.scores]
-        below = score.abnormal == "below"
-        bad = [pair for pair in scores if (pair[1] < limit) is below and pair[1] != limit]
-        good = [pair for pair in scores if (pair[1] < limit) is not below or pair[1] == limit]
+        bad = [pair for pair in scores if score.bad(pair[1], limit)]
+        good = [pair for pair in scores if not score.bad(pair[1], limit)]
         series += [
             {"id": f"span{i}", "data": _spans(scores, score.window, signal)},
             {"id": f"limit{i}", "data": [(first, limit), (last, limit)]},

@@ -16,7 +16,7 @@ from page.path import Hop
 from page.shell import Visitor, button, html, select
 from page.views import View, seconds
 
-RANGES = ("2m", "5m", "15m", "1h", "6h", "24h")
+RANGES = ("2m", "5m", "15m", "1h", "6h", "24h", "2d")
 BREAK_SECONDS = 30.0
 LATEST = 7
 MARKS = {"ok": "✓ ok", "wrong": "! wrong", "off": "– off"}
@@ -150,12 +150,14 @@ class Signals:
             found = await signals.read(self.hub.engines, self.view, start, stop, self.tag)
             limits = [self.hub.threshold(panel) for panel in self.view.panels]
             alerts = self.hub.alerts.newest()
-            update = chart.filled(self.view, found, limits, alerts, self.hub.shades, start, stop)
+            update = chart.filled(
+                self.view, found, limits, alerts, self.hub.shades, start, stop, self.tag
+            )
             # The last field: a range within what is loaded.
             update["dataZoom"] = [{"startValue": first / 1e6, "endValue": last / 1e6}]
             self.chart.run_chart_method("setOption", update, {"lazyUpdate": True})
             count = sum(len(signal.values) for signal in found)
-            text = "" if count else "No points in this range. "
+            text = "" if count else f"No points in this range. {self.view.hint} "
             if self.fixed is not None:
                 text += f"Stopped at {self.who.clock(last)}. Drag to move, ctrl and wheel to zoom."
             self.note.set_content(escape(text))

@@ -60,7 +60,7 @@ def replaying(hub: Hub, who: Visitor) -> None:
                 go.props("disabled")
                 note.props("disabled")
         said = html("", "p", "small quiet")
-    with ui.element("section").classes("card").props('aria-label="Result"'):
+    with ui.element("section").classes("card"):
         shown = html("", classes="scroll").props('tabindex="0" role="region" aria-label="Result"')
 
     async def look() -> None:

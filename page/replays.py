@@ -172,6 +172,11 @@ class Replays:
                 result.points = max((int(n.get("collected", 0)) for n in nodes.values()), default=0)
                 if found["status"] != "running":
                     await asyncio.sleep(LATE)
+                    found = await self._engines.kapacitor.api("GET", f"/replays/{result.id}")
+                    nodes = (found.get("stats") or {}).get("node-stats") or {}
+                    result.points = max(
+                        [result.points, *(int(n.get("collected", 0)) for n in nodes.values())]
+                    )
                     result.alerts = self._listening[result.id][1].newest()[::-1]
                     result.error = found.get("error") or ""
                     result.status = found["status"]

@@ -138,16 +138,19 @@ async def _scores(
         statement = f"SELECT {names} {source}"
     else:
         names = ", ".join(
-            f"{'min' if s.abnormal == 'below' else 'max'}({quoted(s.field)}) AS s{at}"
-            for at, s in pairs
+            f"min({quoted(s.field)}) AS low{at}, max({quoted(s.field)}) AS s{at}" for at, s in pairs
         )
         statement = f"SELECT {names} {source} GROUP BY time({width}ns) fill(none)"
     rows = await engines.influxdb.query(statement, first.database)
-    for at, _ in pairs:
+    for at, score in pairs:
         signals[at].whole = whole
-        signals[at].scores = [
-            (row["time"] / 1e6, row[f"s{at}"]) for row in rows if row.get(f"s{at}") is not None
-        ]
+        for row in rows:
+            value, low = row.get(f"s{at}"), row.get(f"low{at}")
+            if value is None:
+                continue
+            if low is not None and score.worse(low, value):
+                value = low
+            signals[at].scores.append((row["time"] / 1e6, value))
 
 
 async def _band(
@@ -231,13 +234,11 @@ async def tag_values(engines: Engines, view: View) -> list[str]:
 def threshold(score: Score, script: str) -> float:
     """Return a score's threshold as the task's script sets it, else the view's own."""
     if score.variable and script:
-        match = re.search(
-            rf"^\s*var\s+{re.escape(score.variable)}\s*=\s*(-?[\d.]+(?:e-?\d+)?)\s*$",
-            script,
-            re.MULTILINE,
-        )
+        name, number = re.escape(score.variable), r"(-?[\d.]+(?:e-?\d+)?)"
+        pattern = rf"^\s*(?:var\s+{name}\s*=\s*{number}|\.{name}\({number}\))\s*$"
+        match = re.search(pattern, script, re.MULTILINE)
         if match:
-            return float(match[1])
+            return float(match[1] or match[2])
     return score.threshold
 
 

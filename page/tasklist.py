@@ -135,6 +135,8 @@ def _edge(graph: Graph, edge: tuple[str, str, int], rate: float | None) -> str:
         text = (
             f'<text class="sub" x="{to_x - 4}" y="{to_y - 5}" text-anchor="end">'
             f"{rate:,.1f}/s</text>"
+            if rate >= 1
+            else f"{rate:.2f}/s</text>"
         )
     return (
         f'<path d="M{x},{y} C{middle},{y} {middle},{to_y} {to_x - 2},{to_y}"/>'

@@ -95,16 +95,16 @@ def parse_dot(text: str) -> Graph:
     """
     graph = Graph()
     for line in text.splitlines():
-        match = re.fullmatch(r"\s*(\w+)(?:\s*->\s*(\w+))?\s*\[(.*)\];?\s*", line)
+        match = re.fullmatch(r"\s*(\w+)(?:\s*->\s*(\w+))?\s*(?:\[(.*)\])?;\s*", line)
         if match is None or match[1] == "graph":
             continue
-        attributes = dict(re.findall(r'(\w+)="([^"]*)"', match[3]))
+        attributes = dict(re.findall(r'(\w+)="([^"]*)"', match[3] or ""))
         node = graph.nodes.setdefault(match[1], Node(match[1]))
         if match[2]:
             graph.nodes.setdefault(match[2], Node(match[2]))
             graph.edges.append((match[1], match[2], int(attributes.get("processed", "0"))))
         else:
-            node.attributes = attributes
+            node.attributes = attributes or node.attributes
     _place(graph)
     return graph
 

@@ -33,11 +33,12 @@ class Score:
     threshold
         Beyond it a window is abnormal.
     task, variable
-        Where the threshold is read from: a variable of a task's TICKscript. Empty: it is fixed.
+        Where the threshold is read from: a variable or a UDF's option in a task's TICKscript.
+        Empty: it is fixed.
     window
         Seconds of data before the time of a score that it was made from; 0 for single points.
     abnormal
-        `below` or `above`: on which side of the threshold.
+        `below` or `above` the threshold, or `outside` of it on either side of zero.
     log
         Whether the axis is logarithmic.
     """
@@ -52,6 +53,18 @@ class Score:
     window: float = 0.0
     abnormal: str = "above"
     log: bool = False
+
+    def worse(self, one: float, other: float) -> bool:
+        """Tell whether a score is more abnormal than another."""
+        if self.abnormal == "below":
+            return one < other
+        return abs(one) > abs(other) if self.abnormal == "outside" else one > other
+
+    def bad(self, value: float, threshold: float) -> bool:
+        """Tell whether a score is abnormal."""
+        if self.abnormal == "below":
+            return value < threshold
+        return (abs(value) if self.abnormal == "outside" else value) > threshold
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,8 @@ class Panel:
     field, unit
         What is measured.
     alerts
-        A regular expression for the ids of the alerts that belong here, matched as a whole.
+        A regular expression for the ids of the alerts that belong here, matched as a whole;
+        ``{tag}`` in it stands for the series that is shown.
     anomaly
         What the live simulator calls this field; empty if it cannot be broken.
     score, band
@@ -87,9 +101,10 @@ class Panel:
     score: Score | None = None
     band: Band | None = None
 
-    def owns(self, alert: str) -> bool:
-        """Tell whether an alert id belongs to this panel."""
-        return bool(self.alerts) and re.fullmatch(self.alerts, alert) is not None
+    def owns(self, alert: str, tag: str = "") -> bool:
+        """Tell whether an alert id belongs to this panel, of one series if `tag` names it."""
+        pattern = self.alerts.replace("{tag}", re.escape(tag) if tag else ".+")
+        return bool(pattern) and re.fullmatch(pattern, alert) is not None
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,8 @@ class View:
         Where the fields are.
     tag
         A tag to choose one series by; empty if there is one series only.
+    hint
+        How to get data, for whoever sees none.
     range
         Seconds shown at first.
     panels
@@ -116,6 +133,7 @@ class View:
     measurement: str
     panels: tuple[Panel, ...]
     tag: str = ""
+    hint: str = ""
     range: int = 300
     order: int = field(default=100, compare=False)
 
@@ -149,11 +167,11 @@ def load_view(file: Path) -> View:
 
 def _panel(content: dict[str, Any]) -> Panel:
     score, band = content.pop("score", None), content.pop("band", None)
-    re.compile(content.get("alerts", ""))
+    re.compile(content.get("alerts", "").replace("{tag}", ".+"))
     if score is not None:
         score["window"] = float(seconds(score.get("window", "0s")))
-        if score.get("abnormal", "above") not in ("above", "below"):
-            raise ValueError("abnormal is either above or below")
+        if score.get("abnormal", "above") not in ("above", "below", "outside"):
+            raise ValueError("abnormal is one of above, below, outside")
     return Panel(
         score=Score(**score) if score is not None else None,
         band=Band(**band) if band is not None else None,
