@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -58,13 +59,24 @@ class Store:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
-            tar.extractall(target, filter="data")
+            for entry in tar:
+                content = tar.extractfile(entry)
+                file = target / entry.name
+                if content is None or not file.resolve().is_relative_to(target.resolve()):
+                    return {"error": f"{entry.name} is no file of a package"}
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content.read())
         return {"folder": str(target)}
 
     def environment(self, name: str) -> dict[str, Any]:
-        """Make the candidate's environment, unless one of the same content is there."""
+        """Make the candidate's environment, unless one of the same content is there.
+
+        A package that asks for nothing runs in the image's own, which no package can change.
+        """
         file = self.folder("candidates", name) / "requirements.txt"
         wanted = file.read_text() if file.exists() else ""
+        if not any(line.partition("#")[0].strip() for line in wanted.splitlines()):
+            return {"python": sys.executable, "made": False}
         content = "\n".join([sys.version, LOCK.read_text(), wanted])
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         target = self.folder("environments", f"{name}-{key}")
@@ -74,7 +86,7 @@ class Store:
         shutil.rmtree(target, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(target)], check=True)
         problem = self._pip(python, "--require-hashes", "--requirement", str(LOCK))
-        if not problem and wanted.strip():
+        if not problem:
             pins = target / "image.txt"
             pins.write_text("".join(f"{pin}\n" for pin in _pins()))
             problem = self._pip(python, "--constraint", str(pins), "--requirement", str(file))
@@ -142,6 +154,7 @@ class Store:
             ]  # fmt: skip
             context = Context(argv, given["options"], given["fields"] or ["value"], 30.0)
             problems: list[str] = []
+            seconds = 0.0
             try:
                 with context.open() as program:
                     context.info = program.info()
@@ -150,14 +163,17 @@ class Store:
             else:
                 for check in CHECKS:
                     if check.name in given["checks"]:
+                        began = time.monotonic()
                         try:
                             check.run(context)
+                            seconds = max(seconds, time.monotonic() - began)
                         except Skipped:
                             continue
                         except (Failed, ProgramError, OptionError) as error:
                             problems.append(f"{check.name}: {error}. It means: {check.meaning}")
             answer[function] = {
                 "problems": problems,
+                "seconds": seconds,
                 "options": {
                     option: len(info.valueTypes) for option, info in context.info.options.items()
                 },

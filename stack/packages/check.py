@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,7 @@ def _check(package: Package, host: Host, console: Console) -> None:
         with console.status("checking the UDFs against Kapacitor's protocol"):
             answer = host.call("protocol", package.name, json.dumps(_given(package)))
         answers = answer["functions"]
+        package.seconds = 1 + 2 * max(found["seconds"] for found in answers.values())
         for name, found in answers.items():
             program = package.functions[name]["program"]
             for problem in found["problems"]:
@@ -202,7 +204,7 @@ def _trial(package: Package, host: Host) -> None:
             if file in wrong:
                 continue
             try:
-                start(kapacitor, task, stack.tickscript(package.folder / file))
+                start(kapacitor, task, stack.tickscript(package.folder / file), package.seconds)
             except StackError as error:
                 package.report(file, f"Kapacitor refuses it: {_reason(error)}", "correct it there")
                 continue
@@ -229,8 +231,13 @@ def _reason(error: StackError) -> str:
         return text
 
 
-def start(kapacitor: Kapacitor, task: str, script: str) -> None:
-    """Define a task, start it, and return when it executes.
+def start(kapacitor: Kapacitor, task: str, script: str, seconds: float = 0.0) -> None:
+    """Define a task, start it, and return when it executes and its UDFs have had time to begin.
+
+    Parameters
+    ----------
+    seconds
+        What its UDFs need to begin: Kapacitor says `executing` before they have their options.
 
     Raises
     ------
@@ -247,6 +254,10 @@ def start(kapacitor: Kapacitor, task: str, script: str) -> None:
         return bool(found["executing"])
 
     wait_for(f"task {task} to execute", executes, 30)
+    ready = time.monotonic() + seconds
+    while time.monotonic() < ready:
+        executes()
+        time.sleep(0.1)
 
 
 def kind_of(script: str) -> str:

@@ -62,6 +62,8 @@ class Package:
         What each of them calls.
     problems
         What is wrong with it.
+    seconds
+        What its UDFs were seen to need to begin, with some more.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class Package:
     tasks: dict[str, str] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:

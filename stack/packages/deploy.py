@@ -123,7 +123,7 @@ class Deployment:
                     self._restart()
                 with self.console.status("starting the tasks"):
                     for task, script in scripts.items():
-                        start(self.kapacitor, task, script)
+                        start(self.kapacitor, task, script, package.seconds)
                 for task in set(kept) - set(scripts):
                     self.kapacitor.delete_task(task)
             except BaseException as error:
