@@ -249,6 +249,32 @@ def test_each_result_once_and_in_order(snapshots: str, shape: str) -> None:
         assert world.run(b"".join(blocks)) == undisturbed(blocks, mirror), seed
 
 
+@pytest.mark.parametrize("snapshots", ["yes", "empty", "refuse"])
+@pytest.mark.parametrize("shape", ["stream", "batches"])
+def test_kapacitor_gets_each_answer_it_asks_for(snapshots: str, shape: str) -> None:
+    """Its requests come anywhere, also in the middle of a batch."""
+    alive = frame(udf_pb2.Request(keepalive=udf_pb2.KeepaliveRequest(time=7)))
+    for seed in range(25):
+        rng = random.Random(f"asks {snapshots} {shape} {seed}")
+        blocks = units(rng, 200, shape != "stream")
+        asked = {frames.SNAPSHOT: 0, frames.KEEPALIVE: 0}
+        stream = b""
+        for kind, one in frames.split(b"".join(blocks)):
+            stream += one
+            assert kind >= frames.BEGIN
+            for ask, request in (
+                (frames.SNAPSHOT, frames.SNAPSHOT_REQUEST),
+                (frames.KEEPALIVE, alive),
+            ):
+                if rng.random() < 0.02:
+                    asked[ask] += 1
+                    stream += request
+        world = World(rng, Rules(deaths=10_000), 0.1, snapshots=snapshots, mirror=False)
+        assert world.run(stream) == undisturbed(blocks, False), seed
+        kinds = [kind for kind, _ in frames.split(world.got)]
+        assert {ask: kinds.count(ask) for ask in asked} == asked, seed
+
+
 @pytest.mark.parametrize("shape", ["stream", "batches"])
 def test_results_that_slip_past_a_snapshot_are_not_lost_or_said_twice(shape: str) -> None:
     for seed in range(60):
