@@ -217,4 +217,7 @@ def run(processor: Processor, source: int = 0, target: int = 1) -> int:
 
 def main(processor: Processor) -> None:
     """Run a processor as a program: the last line of its file."""
-    sys.exit(run(processor))
+    code = run(processor)
+    sys.stderr.flush()
+    let_go(2, patience=0.5)  # the counts are read as late as the points, and are as easily lost
+    sys.exit(code)

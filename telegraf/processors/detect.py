@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from detectors.base import Detector, Scores, StreamDetector, WindowDetector
+from processors.base import main
 from processors.options import add_arguments, chosen, number
-from processors.series import Series, SeriesProcessor, arguments, escaped, main, refuse
+from processors.series import Series, SeriesProcessor, arguments, escaped, refuse
 
 
 class Windows:

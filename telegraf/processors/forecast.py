@@ -6,8 +6,9 @@ command = ["python3", "-m", "processors.forecast",
 """
 
 from detectors.forecast import Forecast
+from processors.base import main
 from processors.options import add_arguments, chosen
-from processors.series import Series, SeriesProcessor, arguments, escaped, main, refuse
+from processors.series import Series, SeriesProcessor, arguments, escaped, refuse
 
 
 class ForecastProcessor(SeriesProcessor[Forecast]):

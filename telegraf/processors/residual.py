@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from detectors.residual import Judgement, Residual
 from lineprotocol import Line, LineError
+from processors.base import main
 from processors.options import add_arguments, chosen
-from processors.series import Series, SeriesProcessor, arguments, escaped, main, refuse
+from processors.series import Series, SeriesProcessor, arguments, escaped, refuse
 
 _SECOND = 1_000_000_000
 

@@ -10,7 +10,7 @@ from time import monotonic, time_ns
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from lineprotocol import Line, LineError, Point, format_point, parse_key
-from processors.base import Processor, run
+from processors.base import Processor
 from processors.log import Counted, log
 from processors.options import number
 from processors.state import StateError, load, save
@@ -268,8 +268,3 @@ def refuse(parser: argparse.ArgumentParser, error: ValueError) -> NoReturn:
     """End with what is wrong with the options, in a line that Telegraf logs as an error."""
     log("E", f"{parser.prog}: {error}")
     sys.exit(2)
-
-
-def main(processor: SeriesProcessor[Any]) -> None:
-    """Run a processor as a program."""
-    sys.exit(run(processor))

@@ -61,6 +61,14 @@ def replayed(folder: Path, data: bytes) -> str:
     return source("sh", "-c", f"cat {file}; exec sleep 600")
 
 
+def errors(log: str) -> list[str]:
+    """Return the errors of a log, but for the one that Telegraf's own ending makes.
+
+    It closes the pipes of a program that has ended while it may still be reading them.
+    """
+    return [line for line in log.splitlines() if " E! " in line and "already closed" not in line]
+
+
 def ordered(points: list[Point]) -> list[tuple[object, ...]]:
     """Tags and fields with their order, which an equal dict need not have."""
     return [
@@ -83,7 +91,7 @@ def test_what_goes_in_comes_out(tmp_path: Path, chain: str) -> None:
         with Telegraf(folder, replayed(folder, data), parts) as telegraf:
             telegraf.until("all lines", partial(came_out, telegraf, data.count(b"\n")))
         results.append(telegraf.out.read_bytes())
-        assert "E!" not in telegraf.messages()
+        assert not errors(telegraf.messages())
     # To the byte what Telegraf writes with no processor at all.
     assert results[0] == results[1]
     # And what it read, but for the one thing that Telegraf itself does: it sorts tags.
@@ -180,7 +188,7 @@ def test_telegraf_in_test_mode_shows_the_first_points(tmp_path: Path) -> None:
         [">", "temperature,brew=haze_v5", "temperature=18.8"],
         [">", "temperature,brew=bv_1", "temperature=20.4"],
     ]
-    assert "E!" not in result.stderr
+    assert not errors(result.stderr)
 
 
 def test_the_brew_configuration_finds_the_faults(tmp_path: Path) -> None:
