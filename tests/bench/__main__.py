@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from stack.errors import StackError
 from tests.bench import agents, replay, wire
 from tests.wire.engine import ROOT, kapacitord
 
@@ -219,7 +220,7 @@ def main(
                 bench.kapacitor(wanted)
             if "memory" in wanted:
                 bench.memory(long)
-    except (agents.BenchError, FileNotFoundError) as error:
+    except (agents.BenchError, StackError) as error:
         _err.print(f"error: {error}", markup=False)
         raise typer.Exit(1) from error
     results = {

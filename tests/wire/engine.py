@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -14,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from rich.console import Console
+
+from stack.engines import ENGINES, ensure_engines, installed
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0
@@ -21,22 +23,19 @@ _WORK_SECONDS = 60.0
 
 
 def find_kapacitord() -> Path:
-    """Return kapacitord from the PATH or from the engines built by the stack.
+    """Return kapacitord at the stack's version, built now if it is not here.
 
     Raises
     ------
-    FileNotFoundError
-        With what to do about it.
+    StackError
+        If it cannot be built, with what to install.
     """
-    found = shutil.which("kapacitord")
-    if found:
-        return Path(found)
-    built = ROOT / ".stack" / "bin" / "kapacitord"
-    if built.is_file():
-        return built
-    raise FileNotFoundError(
-        "kapacitord is neither on the PATH nor in .stack/bin: build the engines with `make engines`"
-    )
+    ensure_engines(Console(stderr=True))
+    engine = next(engine for engine in ENGINES if engine.name == "kapacitor")
+    folder = installed(engine)
+    if folder is None:
+        raise FileNotFoundError(f"kapacitord {engine.version} was built and is not there")
+    return folder / "kapacitord"
 
 
 def free_port() -> int:
