@@ -59,6 +59,11 @@ class NativeStack(Stack):
     def up(self, services: Sequence[str] = SERVICES) -> None:  # noqa: D102
         ensure_engines(Console(stderr=True))
         services = self.with_optional(services)
+        if "grafana" in services:
+            raise StackError(
+                "Grafana runs in containers only",
+                "take it out of COMPOSE_PROFILES and use the live page, or use STACK=compose",
+            )
         if self._answers():
             for service in services:
                 self.start(service)
@@ -301,16 +306,20 @@ class NativeStack(Stack):
         self._socket.unlink(missing_ok=True)
 
     def _write_load_folder(self) -> None:
-        """Copy kapacitor/load with the alert logs' folder as it is here."""
+        """Copy the load folder with the alert logs' folder as it is here.
+
+        File by file: Kapacitor may be reading the copy.
+        """
         source, target = self.load_folder, self.state / "load"
-        shutil.rmtree(target, ignore_errors=True)
-        for file in source.rglob("*"):
-            if file.is_file():
-                copy = target / file.relative_to(source)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_text(self.tickscript(file))
         for folder in ("tasks", "templates", "handlers"):
             (target / folder).mkdir(parents=True, exist_ok=True)
+        files = {file.relative_to(source): file for file in source.rglob("*") if file.is_file()}
+        for name, file in files.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_text(self.tickscript(file))
+        for copy in [c for c in target.rglob("*") if c.is_file()]:
+            if copy.relative_to(target) not in files:
+                copy.unlink()
 
 
 def _quietly(act: Any) -> None:

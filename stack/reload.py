@@ -32,7 +32,7 @@ def command() -> None:
         table.add_row(task["id"], task["type"], task["status"], task["error"])
     console = Console()
     console.print(table)
-    names = ", ".join(sorted(f"{topic}/{name}" for topic, name in _handlers(stack.load_folder)))
+    names = ", ".join(sorted(f"{topic}/{name}" for topic, name in _handlers(stack)))
     console.print(f"Handlers: {names or 'none'}.")
 
 
@@ -46,7 +46,7 @@ def reload(stack: Stack) -> list[dict[str, Any]]:
     """
     kapacitor = Kapacitor(stack.addresses.urls()["kapacitor"])
     names = _tasks(stack.load_folder)
-    handlers = _handlers(stack.load_folder)
+    handlers = _handlers(stack)
     failures, logged = _failures(kapacitor), len(stack.log("kapacitor"))
     before = {task["id"]: task["modified"] for task in kapacitor.tasks("modified")}
     stack.hang_up("kapacitor")
@@ -59,12 +59,10 @@ def reload(stack: Stack) -> list[dict[str, Any]]:
             )
         now = {task["id"]: task["modified"] for task in kapacitor.tasks("modified")}
         anew = all(name in now and now[name] != before.get(name) for name in names)
-        found = {
-            (topic, handler["id"])
-            for topic in {topic for topic, _ in handlers}
-            for handler in kapacitor.handlers(topic)
-        }
-        return anew and found >= handlers
+        return anew and all(
+            _defined(kapacitor, topic, name) == content
+            for (topic, name), content in handlers.items()
+        )
 
     wait_for(f"{stack.load_folder} to be loaded", loaded, SECONDS)
     found = [task for task in kapacitor.tasks() if task["id"] in names]
@@ -86,15 +84,28 @@ def _tasks(folder: Path) -> set[str]:
     return {f.stem for f in (folder / "tasks").glob("*") if f.suffix in suffixes}
 
 
-def _handlers(folder: Path) -> set[tuple[str, str]]:
-    """Return topic and id of the handlers that a load folder defines."""
-    found = set()
-    for file in (folder / "handlers").glob("*"):
+#: What a handler consists of, apart from its names.
+CONTENT = ("kind", "match", "options")
+
+
+def _handlers(stack: Stack) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the handlers that the load folder defines, by topic and id."""
+    found = {}
+    for file in (stack.load_folder / "handlers").glob("*"):
         if file.suffix in (".yaml", ".yml", ".json"):
             try:
-                content = yaml.safe_load(file.read_text())
-                found.add((content["topic"], content["id"]))
-            except (yaml.YAMLError, KeyError, TypeError):
+                content = yaml.safe_load(stack.tickscript(file))
+                found[content["topic"], content["id"]] = _content(content)
+            except (yaml.YAMLError, KeyError, TypeError, AttributeError):
                 # Kapacitor says what is wrong with it.
                 continue
     return found
+
+
+def _defined(kapacitor: Kapacitor, topic: str, name: str) -> dict[str, Any] | None:
+    handlers = kapacitor.handlers(topic) if topic in kapacitor.topics() else []
+    return next((_content(h) for h in handlers if h["id"] == name), None)
+
+
+def _content(handler: dict[str, Any]) -> dict[str, Any]:
+    return {key: handler.get(key) or None for key in CONTENT}

@@ -133,7 +133,7 @@ def _report(case: Case, job: Run, outcome: Mapping[str, Any], backend: str) -> R
     if len(series) > MOST_SERIES:
         facts["series"] = f"the first {MOST_SERIES} of {len(series)} are drawn"
     drawn = series[:MOST_SERIES]
-    graphs = {name: draw(dot, job.statistics.get(name, {})) for name, dot in job.graphs.items()}
+    graphs = {name: draw(dot) for name, dot in job.graphs.items()}
     return ReportData(
         title=case.name
         if case.name == case.tasks[0].name

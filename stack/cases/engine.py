@@ -15,7 +15,6 @@ from stack.backend import ALERT_LOGS, REPOSITORY, Stack
 from stack.cases.case import Case, CaseError
 from stack.choose import BACKENDS
 from stack.compose import ANY_PORTS, ComposeStack, docker_engine_missing
-from stack.errors import StackError
 from stack.isolated import keep_logs, project_name
 from stack.native import NativeStack
 from stack.settings import ROOT, STATE, Addresses
@@ -180,7 +179,7 @@ def engine(backend: str, number: int, keep: bool) -> Iterator[Engine]:
 
 
 def stop_all() -> None:
-    """Stop every engine that was kept warm, on both backends, and delete its data."""
+    """Stop every engine that is only kept warm, on both backends, and delete its data."""
     for backend in BACKENDS:
         if backend == "compose" and docker_engine_missing():
             continue
@@ -190,9 +189,8 @@ def stop_all() -> None:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    raise StackError(
-                        f"cases are running on the {backend} backend", "wait for their end"
-                    ) from None
+                    # Cases are running on it: it is not only kept warm.
+                    continue
                 _stack(backend, number).remove()
                 file.unlink()
 

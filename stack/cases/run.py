@@ -42,8 +42,7 @@ class Run:
         self.engine = engine
         self.kapacitor = engine.kapacitor
         self.points: list[Points] = []
-        #: What the nodes of each task have counted, and its graph in DOT.
-        self.statistics: dict[str, dict[str, dict[str, Any]]] = {}
+        #: The graph of each task in DOT, once it has run.
         self.graphs: dict[str, str] = {}
         self.id = uuid.uuid4().hex[:12]
         self.deadline = time.monotonic() + case.timeout
@@ -228,8 +227,6 @@ class Run:
         replay = f"replay-{self.id}-{task.name}"
         self.kapacitor.start_replay(replay, task.name, recording, self.case.clock)
         self._ended(f"the replay of task {task.name}", lambda: self.kapacitor.find_replay(replay))
-        counted = self.kapacitor.find_replay(replay).get("stats") or {}
-        self.statistics[task.name] = counted.get("node-stats") or {}
         self.graphs[task.name] = self.kapacitor.task(task.name)["dot"]
         self.kapacitor.delete_replay(replay)
 
@@ -240,9 +237,7 @@ class Run:
         self._write()
         found = self._settled(handlers, self.case.live or SETTLE_SECONDS)
         for task in self.case.tasks:
-            described = self.kapacitor.task(task.name)
-            self.graphs[task.name] = described["dot"]
-            self.statistics[task.name] = (described.get("stats") or {}).get("node-stats") or {}
+            self.graphs[task.name] = self.kapacitor.task(task.name)["dot"]
         return found
 
     # -- what came out ------------------------------------------------------------------------

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
-WIDTH, HEIGHT = 132, 46
+WIDTH, HEIGHT = 132, 34
 ACROSS, DOWN = 36, 18
 MARGIN = 6
 
@@ -23,15 +21,14 @@ def edges(dot: str) -> list[tuple[str, str]]:
     return re.findall(r"^\s*(\w+)\s*->\s*(\w+)", dot, re.MULTILINE)
 
 
-def draw(dot: str, statistics: Mapping[str, Mapping[str, Any]]) -> str:
+def draw(dot: str) -> str:
     """Return a task's graph as SVG, from left to right.
 
     Parameters
     ----------
     dot : str
-        Kapacitor's description.
-    statistics : mapping of str to mapping
-        By the name of a node what it has counted; of that the points are shown and the errors.
+        Kapacitor's description. What its nodes have counted is left out: of a replay Kapacitor
+        counts only until the last point has gone in, not until it has gone through.
     """
     found = edges(dot)
     depths: dict[str, int] = {}
@@ -56,7 +53,7 @@ def draw(dot: str, statistics: Mapping[str, Mapping[str, Any]]) -> str:
     width = max(x for x, _ in places.values()) + WIDTH + MARGIN
     height = max(y for _, y in places.values()) + HEIGHT + MARGIN
     parts = [_arrow(places[parent], places[child]) for parent, child in found]
-    parts += [_box(node, place, statistics.get(node, {})) for node, place in places.items()]
+    parts += [_box(node, place) for node, place in places.items()]
     words = escape(", ".join(f"{parent} to {child}" for parent, child in found))
     return (
         f'<svg role="img" aria-label="{words}" viewBox="0 0 {width} {height}" width="{width}"'
@@ -79,16 +76,11 @@ def _arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
     )
 
 
-def _box(node: str, place: tuple[int, int], statistics: Mapping[str, Any]) -> str:
+def _box(node: str, place: tuple[int, int]) -> str:
     x, y = place
-    counted = []
-    for name, word in (("collected", "in"), ("alerts_triggered", "events"), ("errors", "errors")):
-        count = int(statistics.get(name) or 0)
-        if count:
-            counted.append(f"{count:,} {word}")
-    text = 'stroke="none" fill="currentColor" font-family="inherit"'
+    text = 'stroke="none" fill="currentColor" font-family="inherit" text-anchor="middle"'
     return (
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
-        f'<text x="{x + 10}" y="{y + 19}" font-size="13" {text}>{escape(node)}</text>'
-        f'<text x="{x + 10}" y="{y + 36}" font-size="11" {text}>{escape(", ".join(counted))}</text>'
+        f'<text x="{x + WIDTH // 2}" y="{y + HEIGHT // 2 + 5}" font-size="13" {text}>'
+        f"{escape(node)}</text>"
     )
