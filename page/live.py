@@ -147,7 +147,8 @@ class Signals:
                 # The same again on both sides, so that moving shows something at once.
                 first, last = self.fixed
                 start, stop = first - length, last + length
-            found = await signals.read(self.hub.engines, self.view, start, stop, self.tag)
+            width = signals.bucket(first, last)
+            found = await signals.read(self.hub.engines, self.view, start, stop, width, self.tag)
             limits = [self.hub.threshold(panel) for panel in self.view.panels]
             alerts = self.hub.alerts.newest()
             update = chart.filled(
@@ -167,8 +168,8 @@ class Signals:
             self._busy = False
             took = time.monotonic() - started
             # A long range changes slowly, and a slow answer is not asked for all the time.
-            width = signals.bucket(0, self.length * SECOND) / SECOND
-            self._due = time.monotonic() + max(0.9, min(width / 2, 10.0), 3 * took)
+            stretch = signals.bucket(0, self.length * SECOND) / SECOND
+            self._due = time.monotonic() + max(0.9, min(stretch / 2, 10.0), 3 * took)
 
     def _show_state(self) -> None:
         for text, made in self._ranges.items():

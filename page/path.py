@@ -35,6 +35,9 @@ BUILT_IN = frozenset(
 )  # fmt: skip
 """Kinds of nodes that are Kapacitor's own; a node of any other kind is a UDF."""
 
+SETTLING = 10.0
+"""Seconds after the start of an engine in which what was held back catches up."""
+
 T = TypeVar("T")
 
 
@@ -58,6 +61,8 @@ class Hop:
         Of those, since the engine started; None when it is not known.
     lag
         Seconds that its newest point is behind; None when it is not known.
+    away
+        Whether it does not answer, which can be why others are wrong.
     """
 
     key: str
@@ -68,6 +73,7 @@ class Hop:
     rate: float | None = None
     total: int | None = None
     lag: float | None = None
+    away: bool = False
 
 
 class Counter:
@@ -113,32 +119,34 @@ class Gap:
     """
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
+        self._seen: deque[tuple[float, int, int]] = deque()
         self._least: int | None = None
+        self._settled = 0.0
+        self._rate = 0.0
         self.behind = 0
-        self.lost = 0
 
     def see(self, before: int, after: int, rate: float, now: float) -> int:
         """Compare two counters; return how many points were lost since the last look."""
-        if self._seen and (
-            after < self._seen[-1][1] or now - self._seen[-1][0] > WINDOW
-        ):  # pragma: no branch
-            self.forget()
+        if self._seen:
+            last, was_before, was_after = self._seen[-1]
+            if before < was_before or after < was_after or now - last > WINDOW:
+                self.forget()
+        if not self._seen:
+            self._settled = now + SETTLING
+        self._rate = max(rate, 0.98 * self._rate)
+        self._seen.append((now, before, after))
+        while self._seen[0][0] < now - WINDOW:
+            self._seen.popleft()
         difference = before - after
-        self._seen.append((now, difference))
         if self._least is None or difference < self._least:
             self._least = difference
-        while self._seen and self._seen[0][0] < now - WINDOW:
-            self._seen.popleft()
-        lowest = min(d for _, d in self._seen)
         self.behind = difference - self._least
-        whole = self._seen[-1][0] - self._seen[0][0] > 0.8 * WINDOW
-        if whole and lowest - self._least > max(10.0, 3 * rate):
-            lost = lowest - self._least
-            self._least = lowest
-            self.lost += lost
-            return lost
-        return 0
+        lowest = min(one - other for _, one, other in self._seen)
+        lost = lowest - self._least
+        if now < self._settled or lost <= max(10.0, 3 * self._rate):
+            return 0
+        self._least = lowest
+        return lost
 
     def forget(self) -> None:
         """Begin anew: one of the two has restarted."""
@@ -209,7 +217,7 @@ class Path:
         if isinstance(figures, EngineError):
             self._counter("simulator").forget()
             why = f"{figures}. Data of your own goes to Telegraf in its place"
-            return Hop("simulator", "Simulator", "wrong", why)
+            return Hop("simulator", "Simulator", "wrong", why, away=True)
         self._drop("simulator", int(figures.get("lost", 0)), "{} points let go: Telegraf was away "
                    "for too long", now)  # fmt: skip
         held, error = int(figures.get("buffered", 0)), str(figures.get("last_error", ""))
@@ -223,7 +231,7 @@ class Path:
     def _telegraf(self, sample: Sample, now: float) -> Hop:
         if sample.telegraf is not None:
             self._counter("telegraf").forget()
-            return Hop("telegraf", "Telegraf", "wrong", str(sample.telegraf))
+            return Hop("telegraf", "Telegraf", "wrong", str(sample.telegraf), away=True)
         if isinstance(sample.telegraf_counters, EngineError):
             self._counter("telegraf").forget()
             why = "keeps its points until InfluxDB is back; its counters are kept there too"
@@ -245,7 +253,7 @@ class Path:
     def _influxdb(self, sample: Sample, now: float) -> Hop:
         if isinstance(sample.influxdb, EngineError):
             self._counter("influxdb").forget()
-            return Hop("influxdb", "InfluxDB", "wrong", str(sample.influxdb))
+            return Hop("influxdb", "InfluxDB", "wrong", str(sample.influxdb), away=True)
         total = failed = 0
         for entry in sample.influxdb:
             tags, values = entry.get("tags") or {}, entry["values"]
@@ -262,7 +270,7 @@ class Path:
     def _kapacitor(self, sample: Sample, now: float) -> Hop:
         if isinstance(sample.kapacitor, EngineError):
             self._counter("kapacitor").forget()
-            return Hop("kapacitor", "Kapacitor", "wrong", str(sample.kapacitor))
+            return Hop("kapacitor", "Kapacitor", "wrong", str(sample.kapacitor), away=True)
         total = sum(
             int(entry["values"]["points_received"])
             for entry in sample.kapacitor
@@ -352,7 +360,9 @@ class Path:
             if before.total is None or after.total is None:
                 gap.forget()
                 continue
-            lost = gap.see(before.total, after.total, before.rate or 0.0, now)
+            lost = gap.see(
+                before.total, after.total, max(before.rate or 0.0, after.rate or 0.0), now
+            )
             if lost:
                 text = f"{lost:,} points from {before.title} were lost on the way"
                 self.troubles[after.key] = Trouble(text, now + MEMORY)

@@ -126,7 +126,8 @@ def shell(hub: Hub, who: Visitor, here: str, title: str) -> Iterator[None]:
         yield
 
     def judge() -> None:
-        wrong = [hop.title for hop in hub.hops if hop.health == "wrong"]
+        found = sorted((hop for hop in hub.hops if hop.health == "wrong"), key=lambda h: not h.away)
+        wrong = [hop.title for hop in found]
         if not hub.hops:
             text = "looking …"
         elif not wrong:

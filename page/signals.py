@@ -47,7 +47,9 @@ def bucket(start: int, stop: int) -> int:
     return max(10**6, (stop - start) // BUCKETS // 10**6 * 10**6)
 
 
-async def read(engines: Engines, view: View, start: int, stop: int, tag: str) -> list[Signal]:
+async def read(
+    engines: Engines, view: View, start: int, stop: int, width: int, tag: str
+) -> list[Signal]:
     """Read a view's panels between two times.
 
     Parameters
@@ -58,6 +60,8 @@ async def read(engines: Engines, view: View, start: int, stop: int, tag: str) ->
         What to read.
     start, stop
         The range, ns since 1970 UTC.
+    width
+        Length of the stretches that it is thinned to, ns.
     tag
         The value of the view's tag; empty for all series together.
 
@@ -66,7 +70,6 @@ async def read(engines: Engines, view: View, start: int, stop: int, tag: str) ->
     EngineError
         When InfluxDB does not answer.
     """
-    width = bucket(start, stop)
     where = f" AND {quoted(view.tag)} = {_literal(tag)}" if view.tag and tag else ""
     signals = [Signal() for _ in view.panels]
     jobs = [_values(engines, view, signals, where, start, stop, width)]

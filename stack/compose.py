@@ -18,7 +18,7 @@ from stack.settings import LIVE, PORTS, ROOT, Addresses, environment
 
 START_SECONDS = 180
 #: Port 0 lets Docker pick one that is free.
-ANY_PORTS = Addresses("127.0.0.1", 0, 0, 0, 0, 0, 0, 0)
+ANY_PORTS = Addresses("127.0.0.1", 0, 0, 0, 0, 0, 0, 0, 0)
 #: Service -> name of a port in `Addresses` -> the port in its container.
 INSIDE = {
     "influxdb": {"influxdb": 8086},
@@ -26,6 +26,7 @@ INSIDE = {
     "telegraf": {"telegraf": 8186, "json": 8188},
     "simulator": {"simulator": 8187},
     "page": {"page": 8090},
+    "grafana": {"grafana": 3000},
     "mqtt": {"mqtt": 1883},
 }
 

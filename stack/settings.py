@@ -27,6 +27,7 @@ PORTS = {
     "SIMULATOR_PORT": 8187,
     "PAGE_PORT": 8090,
     "JSON_PORT": 8188,
+    "GRAFANA_PORT": 3000,
     "MQTT_PORT": 1883,
 }
 
@@ -45,7 +46,7 @@ class Addresses:
     ----------
     bind
         The address the ports are published on.
-    influxdb, kapacitor, telegraf, simulator, page, json, mqtt
+    influxdb, kapacitor, telegraf, simulator, page, json, grafana, mqtt
         TCP ports; `json` is Telegraf's second one, and it and `mqtt` are used where asked for.
     """
 
@@ -56,6 +57,7 @@ class Addresses:
     simulator: int
     page: int
     json: int
+    grafana: int
     mqtt: int
 
     @classmethod
@@ -97,5 +99,5 @@ class Addresses:
         """Return the base URL of each service by its name."""
         return {
             service: f"http://{self.host}:{getattr(self, service)}"
-            for service in ("influxdb", "kapacitor", "telegraf", "simulator", "page")
+            for service in ("influxdb", "kapacitor", "telegraf", "simulator", "page", "grafana")
         } | {"mqtt": f"mqtt://{self.host}:{self.mqtt}"}

@@ -181,9 +181,9 @@ stream
 stream|from().measurement('replayed')|log().level('DEBUG')
 """, enabled=True)  # fmt: skip
     base = 1_700_000_000
-    kapacitor.record_stream("page-test", "any", "2023-11-14T22:13:30Z")
+    kapacitor.record_stream("page-test", "any", "2023-11-14T22:13:33Z")
     # A short alert at every third point: however fast the replay goes, none is missed.
-    lines = [f"replayed value={10 if i % 3 == 1 else 1} {base + i}" for i in range(12)]
+    lines = [f"replayed value={10 if i in (1, 4, 7, 10) else 1} {base + i}" for i in range(15)]
     kapacitor.write("printer", "autogen", "\n".join(lines).encode(), "s")
     kapacitor.wait_recorded("page-test", 20)
     page = watched.open(f"{url}/replay")
@@ -259,8 +259,9 @@ def test_a_broken_hot_end_leads_to_an_alert_that_recovers(
     seconds = float(re.search(r"noticed after ([\d.]+) s", told.inner_text()).group(1))  # type: ignore[union-attr]
     print(f"\n{backend}: noticed {seconds:.1f} s after the press")
     # The end of the window in which it was pressed is at most a window away.
-    assert seconds < WINDOW + 1.5
-    assert time.monotonic() - pressed < WINDOW + 3
+    # In the second window at the latest: of the first there may be too little left.
+    assert seconds < 2 * WINDOW + 1.5
+    assert time.monotonic() - pressed < 2 * WINDOW + 4
     alert = page.locator("[data-alert=live_hotend]").first
     expect(alert).to_contain_text("CRITICAL")
     wait_for("the alert as a mark", lambda: points(page, "alert0") > 0, 5)
@@ -279,7 +280,7 @@ def test_a_broken_hot_end_leads_to_an_alert_that_recovers(
     export = requests.get(f"{url}/export/alerts.json", params={"text": "live_hotend"}, timeout=5)
     newest = export.json()[0]
     assert newest["ended"] > newest["began"]
-    assert 0 < newest["seconds_from_write"] < 1.5
+    assert 0 < newest["seconds_from_write"] < 2.5
 
 
 def _calm(url: str) -> bool:
@@ -321,11 +322,14 @@ def test_a_stopped_engine_is_shown_and_comes_back(
     page = Watched(browser.new_page()).open(url)
     hop = page.locator(f"[data-hop={service}]")
     expect(hop).to_have_attribute("data-health", "ok", timeout=30_000)
+    name = hop.locator(".name span").first.inner_text()
     live.stop(service)
-    expect(hop).to_have_attribute("data-health", "wrong", timeout=5000)
-    expect(hop.locator(".why")).to_contain_text("does not answer")
-    expect(page.get_by_role("status")).to_contain_text(hop.locator(".name span").first.inner_text())
-    live.start(service)
+    try:
+        expect(hop).to_have_attribute("data-health", "wrong", timeout=5000)
+        expect(hop.locator(".why")).to_contain_text("does not answer")
+        expect(page.get_by_role("status")).to_contain_text(f"! {name}")
+    finally:
+        live.start(service)
     expect(hop).to_have_attribute("data-health", "ok", timeout=20_000)
     page.close()
 
