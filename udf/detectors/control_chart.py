@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import stdtr  # type: ignore[import-untyped]
 
 from detectors.base import Scores, State, StateValue, Values, WindowDetector, usable
 from detectors.moments import RollingMoments
+from detectors.student_t import two_sided_pvalue
 
 LARGEST_Z = 1e9
 
@@ -143,7 +143,7 @@ class ControlChart(WindowDetector):
             spread_z = _standardised(spread, self._spreads, 0.0)
             largest = max(abs(level_z), abs(spread_z))
             # An infinite z would not fit in line protocol; at the limit p is 0 as it should be.
-            one = 0.0 if largest == LARGEST_Z else 2 * float(stdtr(self._levels.n - 1, -largest))
+            one = 0.0 if largest == LARGEST_Z else two_sided_pvalue(largest, self._levels.n - 1)
             pvalue = one * (2 - one)
         if pvalue > self.alpha:
             self._levels.extend(np.array([level]))

@@ -6,10 +6,9 @@ import math
 import sys
 from collections.abc import Mapping
 
-from scipy.special import stdtr  # type: ignore[import-untyped]
-
 from detectors.base import Scores, State, StateValue, Values, WindowDetector, usable
 from detectors.moments import RollingMoments, moments
+from detectors.student_t import two_sided_pvalue
 
 LARGEST_T = sys.float_info.max
 
@@ -140,7 +139,7 @@ class Welch(WindowDetector):
                 return 0.0, 1.0
             return math.copysign(LARGEST_T, difference), 0.0
         t = min(max(difference / math.sqrt(squared), -LARGEST_T), LARGEST_T)
-        return t, 2 * float(stdtr(freedom, -abs(t)))
+        return t, two_sided_pvalue(t, freedom)
 
     def state(self) -> State:
         """Return the history and its running figures."""
