@@ -8,6 +8,7 @@ build makes by itself through the `pkg-config` program built first.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import re
 import shutil
@@ -231,8 +232,8 @@ def ensure_engines(console: Console) -> None:
         names = ", ".join(f"{e.name} {e.version}" for e in wanted)
         console.print(
             f"Building {names} from their Go modules, once.\n"
-            f"About {minutes:.0f} minutes on 2 cores for the first build on a machine, less with"
-            f" warm caches; up to {need:.0f} GB in the caches of Go and Rust ({free:.0f} GB free)."
+            f"About {math.ceil(minutes)} min on 2 cores for the first build on a machine, less with"
+            f" warm caches; up to {need:.1f} GB in the caches of Go and Rust ({free:.0f} GB free)."
         )
         if free < need:
             raise StackError(
