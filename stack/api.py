@@ -166,6 +166,13 @@ class Kapacitor:
         response = _checked(answer)
         return response.json() if response.content else None
 
+    def answers(self) -> bool:
+        """Tell whether Kapacitor is there."""
+        try:
+            return self.session.get(f"{self.url}/ping", timeout=10).ok
+        except requests.RequestException:
+            return False
+
     def define(
         self,
         task: str,

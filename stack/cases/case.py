@@ -48,7 +48,8 @@ class Task:
         Values of variables as Kapacitor takes them, each with `type` and `value`; the type is
         left out where the script's own declaration gives it.
     dbrps
-        The databases and retention policies whose points reach it.
+        The databases and retention policies whose points reach it; none are said if it is all
+        the same to the script and the case.
     """
 
     name: str
@@ -119,6 +120,11 @@ class Case:
     def kind(self) -> str:
         """Either `stream` or `batch`: one case holds tasks of one kind."""
         return self.tasks[0].kind
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the input is a batch recording, so that no query has to be run."""
+        return all(d.file is not None and d.file.suffix == ".brpl" for d in self.inputs)
 
 
 class _Settings:
@@ -226,6 +232,8 @@ def _check(case: Case) -> None:
             f"{where}: http needs a stream task: a batch task shows its result only on schedule",
             "test its influxDBOut or alert",
         )
+    if case.recorded and case.inputs and case.kind == "stream":
+        raise CaseError(f"case {case.name}: a batch recording is no input for a stream task")
     if not case.inputs:
         raise CaseError(f"case {case.name} has no input", 'add input.lp, or simulator = "..."')
 
@@ -282,8 +290,9 @@ def _task(
     text = _read_text(file)
     own = tuple(tickscript.dbrps(text))
     if not (own or declared):
-        # Without either, points of any database would do: take the one that the script names.
-        declared = tuple(tickscript.sources(text)[:1]) or (Source("case", "autogen"),)
+        # Without either, points of any database would do: take those that the script reads.
+        batch = tickscript.kind(text) == "batch"
+        declared = tuple(tickscript.sources(text, node="query" if batch else "from"))
     return Task(name, file, text, template, values, own or declared)
 
 

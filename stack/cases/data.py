@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import shlex
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from stack.settings import ROOT, environment
 
 #: Points in one request.
 CHUNK = 5000
+#: Where points belong when neither case nor script says.
+ANY = Source("case", "autogen")
 #: Times before this (ns) are a sign of the wrong unit.
 EARLIEST = 10**17
 
@@ -52,6 +56,26 @@ def load(case: Case) -> list[Points]:
     return found
 
 
+def batches(case: Case) -> bytes:
+    """Return the batch recording of a case as Kapacitor stores it: a zip, a file for each query.
+
+    Raises
+    ------
+    CaseError
+        When a file is empty; what is no batch in it Kapacitor finds.
+    """
+    files = [data.file for data in case.inputs if data.file is not None]
+    if len(files) == 1 and files[0].read_bytes()[:2] == b"PK":
+        return files[0].read_bytes()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as made:
+        for at, file in enumerate(files):
+            if not _content(file).strip():
+                raise CaseError(f"the input is empty: no batches in {file}")
+            made.writestr(str(at), _content(file))
+    return archive.getvalue()
+
+
 def check(case: Case) -> None:
     """Raise a `CaseError` with file and line for the first line that is not line protocol."""
     for data in case.inputs:
@@ -70,11 +94,11 @@ def span(points: list[Points]) -> tuple[int, int]:
 
 
 def _load(case: Case, data: Input) -> list[Points]:
-    source = data.source or case.tasks[0].dbrps[0]
+    source = data.source or next(iter(case.tasks[0].dbrps), ANY)
     if data.file is not None:
         content = _content(data.file)
         if data.file.suffix == ".srpl":
-            return _recording(content, data)
+            return _stream_recording(content, data)
     else:
         content = _simulate(data.simulator)
     return [Points(source, _lines(content, data, case.precision), case.precision)]
@@ -111,7 +135,7 @@ def _explain(line: bytes, where: str, precision: str) -> None:
         )
 
 
-def _recording(content: bytes, data: Input) -> list[Points]:
+def _stream_recording(content: bytes, data: Input) -> list[Points]:
     """Read a stream recording of Kapacitor's: database, policy and point on a line each."""
     lines = content.splitlines()
     if len(lines) % 3:

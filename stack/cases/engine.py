@@ -83,6 +83,25 @@ class Engine:
             self.stack.addresses = Addresses(**json.loads(file.read_text()))
         return True
 
+    def revive(self) -> None:
+        """Wait until Kapacitor answers: a case may have ended it, and its supervisor restarts it.
+
+        Raises
+        ------
+        StackError
+            When it does not come back.
+        """
+        if self.kapacitor.answers():
+            return
+        # Containers are not restarted by hand, processes are: either way this waits until healthy.
+        self.stack.start("kapacitor")
+        self._connect()
+
+    def end(self) -> str:
+        """Return why Kapacitor has ended, in its own words, if its log says so."""
+        panics = [n for n in self.stack.log("kapacitor").splitlines() if n.startswith("panic:")]
+        return panics[-1] if panics else ""
+
     def log_path(self, name: str) -> str:
         """Return where Kapacitor writes the alert log of this name."""
         if isinstance(self.stack, NativeStack):
@@ -110,6 +129,20 @@ class Engine:
                 raise CaseError(f"cannot copy {case.folder}: {done.stderr.strip()}")
             script = script.replace(own, there)
         return script
+
+    def write_recording(self, name: str, content: bytes) -> None:
+        """Write a file into Kapacitor's folder of recordings."""
+        if isinstance(self.stack, NativeStack):
+            (self.stack.state / "kapacitor" / "replay" / name).write_bytes(content)
+            return
+        path = f"/var/lib/kapacitor/replay/{name}"
+        command = ["docker", "compose", "--project-name", self.stack.name, "exec", "-T"]
+        done = subprocess.run(
+            [*command, "kapacitor", "sh", "-c", 'cat > "$0"', path],
+            cwd=ROOT, input=content, capture_output=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise CaseError(f"cannot write {path}: {done.stderr.decode(errors='replace').strip()}")
 
     def reset(self) -> None:
         """Delete what an earlier case defined and wrote."""

@@ -6,7 +6,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from stack.cases import data, script
@@ -59,7 +59,9 @@ class Run:
             When the case cannot run to its end: a script that Kapacitor refuses, data that
             InfluxDB or Kapacitor refuses, a UDF that dies, a replay that takes too long.
         """
-        self.points = data.load(self.case)
+        batches = data.batches(self.case) if self.case.recorded else b""
+        self.points = [] if batches else data.load(self.case)
+        self._check_databases()
         self.engine.reset()
         self._make_databases()
         for task in self.case.tasks:
@@ -70,6 +72,8 @@ class Run:
             return self._live(handlers)
         if self.case.kind == "stream":
             recordings = [self._record_stream()]
+        elif batches:
+            recordings = [self._record_given(task, batches) for task in self.case.tasks]
         else:
             self._write_batch_input()
             recordings = [self._record_batch(task) for task in self.case.tasks]
@@ -89,6 +93,17 @@ class Run:
                 said = text[1].strip('"').replace('\\"', '"')
                 found.append(f"Kapacitor, {node[1] if node else 'task'}: {said}")
         return list(dict.fromkeys(found))[:5]
+
+    def _check_databases(self) -> None:
+        """Refuse input that no task would see."""
+        given = {points.source for points in self.points}
+        for task in self.case.tasks:
+            if self.case.kind == "stream" and task.dbrps and not given & set(task.dbrps):
+                raise CaseError(
+                    f"the input belongs to {_listed(given)}, the task {task.name} reads "
+                    f"{_listed(task.dbrps)}",
+                    'name the database: input = {"DATABASE.POLICY" = "FILE"} in case.toml',
+                )
 
     # -- definitions --------------------------------------------------------------------------
 
@@ -123,7 +138,8 @@ class Run:
     def _define_as(self, task: Task, text: str) -> None:
         options: dict[str, Any] = {}
         if not script.dbrps(text):
-            options["dbrps"] = [{"db": s.database, "rp": s.policy} for s in task.dbrps]
+            belongs = task.dbrps or sorted({points.source for points in self.points} or {data.ANY})
+            options["dbrps"] = [{"db": s.database, "rp": s.policy} for s in belongs]
         if task.template:
             if task.template not in self.kapacitor.templates():
                 made = self.kapacitor.define_template(task.template, text, task.kind)
@@ -221,6 +237,15 @@ class Run:
         stop = str(self.case.stop) or rfc3339(last + 1 + script.longest_every(task.script))
         self.kapacitor.record_batch(recording, task.name, _zulu(start), _zulu(stop))
         self._ended(f"recording {recording}", lambda: self.kapacitor.recording(recording))
+        return recording
+
+    def _record_given(self, task: Task, batches: bytes) -> str:
+        """Put a recording from elsewhere in the place of one that holds nothing."""
+        recording = f"recording-{self.id}-{task.name}"
+        moment = rfc3339(0)
+        self.kapacitor.record_batch(recording, task.name, moment, moment)
+        self._ended(f"recording {recording}", lambda: self.kapacitor.recording(recording))
+        self.engine.write_recording(f"{recording}.brpl", batches)
         return recording
 
     def _replay(self, task: Task, recording: str) -> None:
@@ -373,6 +398,10 @@ def _typed(task: Task, declared: Mapping[str, Any]) -> dict[str, Any]:
             known = ", ".join(sorted(declared)) or "none"
             raise CaseError(f"{_shown(task)} has no variable {name}", f"it has: {known}")
     return found
+
+
+def _listed(sources: Iterable[Source]) -> str:
+    return ", ".join(str(source) for source in sorted(sources))
 
 
 def _shown(task: Task) -> str:

@@ -26,6 +26,10 @@ _TOKEN = re.compile(
 )
 
 
+#: The database and policy of a measurement in a query: FROM "db"."policy"."measurement".
+_FROM = re.compile(r'\bFROM\s+("[^"]+"|\w+)\.("[^"]+"|\w*)\.(?=["/\w])', re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """A piece of a TICKscript: its kind, its text and where that begins."""
@@ -90,7 +94,7 @@ def kind(script: str) -> str:
     return "stream"
 
 
-def sources(script: str, values: Mapping[str, str] | None = None) -> list[Source]:
+def sources(script: str, values: Mapping[str, str] | None = None, node: str = "") -> list[Source]:
     r"""Return every database (and retention policy) that a node of the script names.
 
     Parameters
@@ -99,6 +103,8 @@ def sources(script: str, values: Mapping[str, str] | None = None) -> list[Source
         A TICKscript.
     values : mapping of str to str, optional
         Values of variables, over those that the script declares.
+    node : str, optional
+        Look at nodes of this name only.
 
     Examples
     --------
@@ -109,13 +115,15 @@ def sources(script: str, values: Mapping[str, str] | None = None) -> list[Source
     listed = list(tokens(script))
     known = _declared(listed) | dict(values or {})
     found: list[Source] = []
-    database = policy = ""
+    database = policy = current = ""
     for at, token in enumerate([*listed, Token("operator", "|", len(script))]):
         if token.text in ("|", "@") and database:
-            found.append(Source(database, policy or "autogen"))
+            if not node or node == current:
+                found.append(Source(database, policy or "autogen"))
             database = ""
         if token.text in ("|", "@"):
             policy = ""
+            current = listed[at + 1].text if at + 1 < len(listed) else ""
         if token.kind == "word" and at and listed[at - 1].text == ".":
             argument = _argument(listed, at)
             text = _text(argument, known) if argument else ""
@@ -123,6 +131,11 @@ def sources(script: str, values: Mapping[str, str] | None = None) -> list[Source
                 database = text
             elif token.text == "retentionPolicy":
                 policy = text
+    if kind(script) == "batch":
+        for token in listed:
+            if token.kind == "string":
+                for name, rp in _FROM.findall(_unquote(token.text)):
+                    found.append(Source(name.strip('"'), rp.strip('"') or "autogen"))
     return list(dict.fromkeys(found))
 
 

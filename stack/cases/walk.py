@@ -136,6 +136,7 @@ def run_one(folder: Path, warm: Engine, accept: bool = False) -> Result:
                 f"case {case.name} does not say what is expected",
                 f"write {EXPECTED}, or `make accept CASE={case.name}` and review it",
             )
+        warm.revive()
         job = Run(case, warm)
         outcome = job.outcome()
         if accept:
@@ -149,6 +150,8 @@ def run_one(folder: Path, warm: Engine, accept: bool = False) -> Result:
         status, lines = FAILED, str(error).splitlines()
         if job is not None:
             lines += job.errors()
+            if not warm.kapacitor.answers():
+                lines.insert(0, f"Kapacitor itself ended while this case ran. {warm.end()}")
     except Exception as error:
         # The other cases go on, whatever this is.
         status, lines = FAILED, [f"{type(error).__name__}: {error}"]

@@ -171,3 +171,61 @@ def test_the_command_runs_one_case_against_a_warm_engine(backend: str, tmp_path:
     assert done.returncode == 1
     assert "no case 'nothing_like_it'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def command(backend: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [".venv/bin/python", "-m", "stack", *arguments], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "STACK": backend}, check=False,
+    )  # fmt: skip
+
+
+def test_lint_finds_what_is_wrong_and_nothing_else(backend: str, tmp_path: Path) -> None:
+    files = {
+        "right": "stream\n    |from()\n        .measurement('cpu')\n    |alert()\n",
+        "refused": "stream\n    |from()\n    |alrt()\n",
+        "unformatted": "stream|from()\n",
+        "quotes": 'stream\n    |from()\n        .where(lambda: "host" == "a")\n',
+    }
+    paths = []
+    for name, script in files.items():
+        path = tmp_path / f"{name}.tick"
+        path.write_text(script)
+        paths.append(str(path))
+    done = command(backend, "lint", "--json", *paths)
+    found = {Path(f["file"]).stem: f for f in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert set(found) == {"refused", "unformatted", "quotes"}
+    assert (found["refused"]["line"], found["refused"]["level"]) == (3, "error")
+    assert "alrt" in found["refused"]["message"]
+    assert "not as Kapacitor formats it" in found["unformatted"]["message"]
+    assert found["quotes"]["level"] == "warning"
+
+    assert command(backend, "lint", "--fix", paths[2]).returncode == 0
+    assert Path(paths[2]).read_text() == "stream\n    |from()\n"
+
+
+def test_the_repository_has_no_lint_but_the_trap_that_a_case_shows(backend: str) -> None:
+    done = command(backend, "lint", "--json")
+    assert done.returncode == 0, done.stdout
+    assert [f["file"] for f in json.loads(done.stdout)] == ["tests/tasks/quotes_double/task.tick"]
+
+
+def test_a_report_of_any_task_has_its_graph_and_alerts(backend: str, tmp_path: Path) -> None:
+    lines = [f"cpu,host=a,cpu=cpu0 usage_idle={90 - s % 3} {1451606400 + s}" for s in range(30)]
+    (tmp_path / "given.lp").write_text(
+        "\n".join([*lines, "cpu,host=a,cpu=cpu0 usage_idle=5 1451606500"])
+    )
+    page = tmp_path / "page.html"
+    done = command(
+        backend, "report", "cpu_sigma", "--input", str(tmp_path / "given.lp"),
+        "--precision", "s", "--output", str(page),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert "Graph of cpu_sigma" in text
+    assert 'aria-label="stream0 to from1, from1 to alert2"' in text
+    assert "<td>CRITICAL</td>" in text.replace("\n", "")
+    refused = command(backend, "report", "no_such_task")
+    assert refused.returncode == 1
+    assert "no case for the task 'no_such_task'" in refused.stderr
