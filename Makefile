@@ -10,7 +10,7 @@ CASE ?=
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload report
+.PHONY: new-udf accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload report
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ lint: .venv/ready ## Check the Python code and the TICKscripts
 	@.venv/bin/ruff format --check .
 	@MYPYPATH=udf:telegraf:. .venv/bin/mypy -p stack -p simulator -p kapacitor.udf -p detectors -p lineprotocol
 	@$(RUN) stack lint
+
+new-udf: .venv/ready ## Write a new UDF with its task, declaration and test (NAME=vibration KIND=window)
+	@test -n "$(NAME)" || { echo "usage: make new-udf NAME=vibration KIND=window|stream" >&2; exit 2; }
+	@$(RUN) kapacitor.udf.new $(NAME) --kind $(or $(KIND),window)
 
 bench: .venv/ready ## Compare with the stock agents and print ratios
 	@$(RUN) tests.bench $(ARGS)
