@@ -69,7 +69,7 @@ class NativeStack(Stack):
                 self.start(service)
             return
         self._check_ports(services)
-        for folder in ("logs", "kapacitor", "influxdb"):
+        for folder in ("logs", "kapacitor", "influxdb", "brew"):
             (self.state / folder).mkdir(parents=True, exist_ok=True)
         self.alerts.mkdir(exist_ok=True)
         self._write_load_folder()
@@ -111,7 +111,8 @@ class NativeStack(Stack):
 
     def start(self, service: str) -> None:  # noqa: D102
         status = {s.service: s for s in self.ps()}.get(service)
-        if status is None or status.state != "running":
+        # One that was killed is on its way back by itself.
+        if status is None or status.state not in ("running", "restarting"):
             self._pc("process", "start", service)
         self._wait_healthy([service])
 
@@ -241,12 +242,17 @@ class NativeStack(Stack):
     ) -> None:
         """Poll until all `services` are ready; fail early when one keeps dying."""
         deadline = time.monotonic() + START_SECONDS
+        # A service that was killed on purpose earlier has restarts behind it that mean nothing now.
+        before = {} if supervisor else {p["name"]: p.get("restarts", 0) for p in self._list()}
         while True:
             processes = {p["name"]: p for p in self._list()} if self._answers() else {}
             if all(processes.get(s, {}).get("is_ready") == "Ready" for s in services):
                 return
             for name, process in processes.items():
-                died = process.get("restarts", 0) >= 2 or process["status"] == "Error"
+                died = (
+                    process.get("restarts", 0) - before.get(name, 0) >= 2
+                    or process["status"] == "Error"
+                )
                 failed = (
                     name == "databases"
                     and process["status"] == "Completed"
