@@ -195,7 +195,7 @@ def _score_series(i: int, grid: int, axis: int, name: str) -> list[Options]:
         {"id": f"limit{i}", "name": f"{name} threshold", "type": "line", "symbol": "none", **place,
          "lineStyle": {"width": 1, "color": ABNORMAL, "type": "dashed"}, "silent": True,
          "tooltip": {"show": False},
-         "endLabel": {"show": True, "fontSize": 11, "color": "inherit", "distance": 4,
+         "endLabel": {"show": True, "fontSize": 11, "color": ABNORMAL, "distance": 4,
                       ":formatter": "p => String(p.value[1])"}, **quiet},
         {"id": f"score{i}", "name": f"{name} score", "type": "scatter", "symbolSize": 5, **place,
          "itemStyle": {"color": NORMAL}, **quiet},

@@ -131,7 +131,7 @@ class Kapacitor(Engine):
 
     async def tasks(self) -> list[Row]:
         """Return every task with its state and statistics."""
-        fields = ["id", "type", "status", "executing", "error", "stats", "dbrps", "template-id"]
+        fields = ["id", "type", "status", "executing", "error", "stats", "dbrps", "script"]
         found = await self.api("GET", "/tasks", params={"fields": fields, "limit": 1000})
         return cast(list[Row], found["tasks"])
 

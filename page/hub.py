@@ -194,13 +194,10 @@ class Hub:
     async def _look_at_tasks(self) -> None:
         try:
             tasks = await self.engines.kapacitor.tasks()
-            wanted = {p.score.task for v in self.views.values() for p in v.panels if p.score}
-            for name in wanted & {task["id"] for task in tasks}:
-                found = await self.engines.kapacitor.task(name)
-                self.scripts[name] = found.get("script") or ""
         except EngineError as error:
             self.tasks = error
             raise
+        self.scripts = {str(task["id"]): task.get("script") or "" for task in tasks}
         self.tasks = sorted(tasks, key=lambda task: str(task["id"]))
 
     async def _look_at_path(self) -> None:

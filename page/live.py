@@ -87,6 +87,7 @@ class Signals:
         self.tag = ""
         self._due = 0.0
         self._busy = False
+        self._ready = False
         self._alerts = -1
         self._ranges: dict[str, ui.html] = {}
         with ui.element("section").classes("card").props('aria-label="Signals"'):
@@ -125,9 +126,12 @@ class Signals:
                 self.tag = values[0]
                 with self._tags:
                     select(self.view.tag, {v: v for v in values}, self.tag, self._choose_tag)
+        self._ready = True
         await self._draw()
 
     async def _tick(self) -> None:
+        if not self._ready:
+            return
         changed = self._alerts != self.hub.alerts.version
         if (time.monotonic() >= self._due and self.fixed is None) or (changed and self._due):
             await self._draw()
@@ -233,7 +237,9 @@ class Signals:
 def _legend(view: View) -> str:
     parts = [("line", "value, score"), ("mark", "alert, from its beginning to its recovery")]
     if any(p.score for p in view.panels):
-        parts += [("bad", "abnormal score"), ("limit", "threshold"), ("window", "windows")]
+        parts += [("bad", "abnormal score"), ("limit", "threshold")]
+    if any(p.score and p.score.window for p in view.panels):
+        parts.append(("window", "windows"))
     if any(p.anomaly for p in view.panels):
         parts.append(("known", "anomaly that the simulator makes"))
     if any(p.band for p in view.panels):

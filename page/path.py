@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from page.engines import EngineError, Engines, Row, now_ns
 OWN_DATABASES = frozenset(("telegraf", "results", "_internal", "_kapacitor"))
 """Databases that the stack itself fills: their points are not on the path."""
 
-SILENCE = 4.0
+SILENCE = 3.5
 """Seconds without a point after which a hop whose neighbour goes on has stopped."""
 
 MEMORY = 60.0
@@ -22,18 +23,6 @@ MEMORY = 60.0
 
 WINDOW = 5.0
 """Seconds over which a rate is measured."""
-
-BUILT_IN = frozenset(
-    (
-        "alert", "autoscale", "barrier", "batch", "change_detect", "combine", "default", "delete",
-        "derivative", "ec2_autoscale", "eval", "flatten", "from", "group_by", "http_out",
-        "http_post", "influxdb_out", "influxql", "join", "k8s_autoscale", "kapacitor_loopback",
-        "log", "noop", "query", "query_flux", "sample", "shift", "sideload", "state_count",
-        "state_duration", "stats", "stream", "swarm_autoscale", "trickle", "union", "where",
-        "window",
-    )
-)  # fmt: skip
-"""Kinds of nodes that are Kapacitor's own; a node of any other kind is a UDF."""
 
 SETTLING = 10.0
 """Seconds after the start of an engine in which what was held back catches up."""
@@ -119,29 +108,41 @@ class Gap:
     """
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int, int]] = deque()
+        self._seen: deque[tuple[float, int, int, int]] = deque()
         self._least: int | None = None
         self._settled = 0.0
         self._rate = 0.0
         self.behind = 0
 
-    def see(self, before: int, after: int, rate: float, now: float) -> int:
-        """Compare two counters; return how many points were lost since the last look."""
+    def see(self, before: int, after: int, held: int, rate: float, now: float) -> int:
+        """Compare two counters; return how many points were lost since the last look.
+
+        Parameters
+        ----------
+        before, after
+            Points that went into the one hop and into the next.
+        held
+            Points that the first has in its buffer.
+        rate
+            Points a second.
+        now
+            Seconds on the monotonic clock.
+        """
         if self._seen:
-            last, was_before, was_after = self._seen[-1]
+            last, was_before, was_after, _ = self._seen[-1]
             if before < was_before or after < was_after or now - last > WINDOW:
                 self.forget()
         if not self._seen:
             self._settled = now + SETTLING
         self._rate = max(rate, 0.98 * self._rate)
-        self._seen.append((now, before, after))
+        difference = before - held - after
+        self._seen.append((now, before, after, difference))
         while self._seen[0][0] < now - WINDOW:
             self._seen.popleft()
-        difference = before - after
         if self._least is None or difference < self._least:
             self._least = difference
         self.behind = difference - self._least
-        lowest = min(one - other for _, one, other in self._seen)
+        lowest = min(seen for _, _, _, seen in self._seen)
         lost = lowest - self._least
         if now < self._settled or lost <= max(10.0, 3 * self._rate):
             return 0
@@ -184,6 +185,8 @@ class Path:
     counters: dict[str, Counter] = field(default_factory=dict)
     gaps: dict[str, Gap] = field(default_factory=dict)
     drops: dict[str, int] = field(default_factory=dict)
+    shards: dict[str, int] = field(default_factory=dict)
+    held: int = 0
     troubles: dict[str, Trouble] = field(default_factory=dict)
 
     def observe(self, sample: Sample, open_alerts: int, delay: float | None) -> list[Hop]:
@@ -246,7 +249,7 @@ class Path:
             ("rejected", "{} points refused by InfluxDB"),
         ):
             self._drop(f"telegraf {name}", int(figures.get(name, 0)), words, now)
-        held = int(figures.get("held", 0))
+        held = self.held = int(figures.get("held", 0))
         why = f"passing on; {held:,} in its buffer"
         return self._hop("telegraf", "Telegraf", int(figures["gathered"]), now, why=why)
 
@@ -254,15 +257,17 @@ class Path:
         if isinstance(sample.influxdb, EngineError):
             self._counter("influxdb").forget()
             return Hop("influxdb", "InfluxDB", "wrong", str(sample.influxdb), away=True)
-        total = failed = 0
+        failed = 0
+        shards: dict[str, int] = {}
         for entry in sample.influxdb:
             tags, values = entry.get("tags") or {}, entry["values"]
             if entry["name"] == "shard" and tags.get("database") not in OWN_DATABASES:
-                total += int(values.get("writePointsOk", 0))
+                shards[tags["id"]] = int(values.get("writePointsOk", 0))
             elif entry["name"] == "subscriber" and tags.get("database") not in OWN_DATABASES:
                 failed += int(values.get("writeFailures", 0))
             elif entry["name"] == "write":
                 self._drop("influxdb", int(values.get("writeDrop", 0)), "{} points dropped", now)
+        total = self._all_shards(shards)
         self._drop("influxdb subscriber", failed, "{} writes did not reach Kapacitor", now)
         lag = None if sample.newest is None else max(0.0, (now_ns() - sample.newest) / 1e9)
         return self._hop("influxdb", "InfluxDB", total, now, why="storing, and passing on", lag=lag)
@@ -274,7 +279,10 @@ class Path:
         total = sum(
             int(entry["values"]["points_received"])
             for entry in sample.kapacitor
-            if entry["name"] == "ingress" and entry["tags"]["database"] not in OWN_DATABASES
+            if entry["name"] == "ingress"
+            # Not what replays and recordings read.
+            and entry["tags"].get("task_master") == "main"
+            and entry["tags"]["database"] not in OWN_DATABASES
         )
         running = 0
         if not isinstance(sample.tasks, EngineError):
@@ -286,10 +294,11 @@ class Path:
         if isinstance(sample.kapacitor, EngineError) or isinstance(sample.tasks, EngineError):
             self._counter("udfs").forget()
             return Hop("udfs", "UDFs", "wrong", "they run inside Kapacitor, which does not answer")
+        functions = udfs(sample.tasks)
         nodes = {
             (e["tags"]["task"], e["tags"]["node"]): e["tags"]["kind"]
             for e in sample.kapacitor
-            if e["name"] == "nodes" and e["tags"]["kind"] not in BUILT_IN
+            if e["name"] == "nodes" and e["tags"]["kind"] in functions
         }
         edges = [
             (e["tags"], int(e["values"]["collected"]))
@@ -324,6 +333,13 @@ class Path:
         )
         why = f"{open_alerts} open" if open_alerts else "none open"
         return self._hop("alerts", "Alerts", total, now, why=why, unit="events", lag=delay)
+
+    def _all_shards(self, shards: dict[str, int]) -> int:
+        """Return the points in all shards; InfluxDB leaves out those that nothing writes to."""
+        if any(count < self.shards.get(shard, 0) for shard, count in shards.items()):
+            self.shards.clear()
+        self.shards |= shards
+        return sum(self.shards.values())
 
     # -- what is common -----------------------------------------------------------------------
 
@@ -360,9 +376,9 @@ class Path:
             if before.total is None or after.total is None:
                 gap.forget()
                 continue
-            lost = gap.see(
-                before.total, after.total, max(before.rate or 0.0, after.rate or 0.0), now
-            )
+            held = self.held if before.key == "telegraf" else 0
+            rate = max(before.rate or 0.0, after.rate or 0.0)
+            lost = gap.see(before.total, after.total, held, rate, now)
             if lost:
                 text = f"{lost:,} points from {before.title} were lost on the way"
                 self.troubles[after.key] = Trouble(text, now + MEMORY)
@@ -384,6 +400,11 @@ class Path:
             del self.troubles[hop.key]
             return hop
         return _wrong(hop, trouble.text)
+
+
+def udfs(tasks: Iterable[Row]) -> set[str]:
+    """Return the names of the UDFs that the scripts of tasks call."""
+    return {name for task in tasks for name in re.findall(r"@(\w+)\s*\(", task.get("script") or "")}
 
 
 async def look(engines: Engines, tasks: list[Row] | EngineError) -> Sample:

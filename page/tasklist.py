@@ -12,6 +12,7 @@ from nicegui import ui
 from page import tasks
 from page.engines import EngineError, Row
 from page.hub import Hub
+from page.path import udfs
 from page.shell import Visitor, html
 from page.tasks import Graph, Node
 
@@ -52,7 +53,7 @@ def task_list(hub: Hub, who: Visitor, wanted: str) -> None:
             return
         title.set_content(escape(name))
         script.set_content(escape(task.get("script") or ""))
-        found = tasks.parse_dot(task.get("dot") or "")
+        found = tasks.parse_dot(task.get("dot") or "", udfs([task]))
         now = time.monotonic()
         counts = {(parent, child): count for parent, child, count in found.edges}
         last, earlier = before.get(name, (now, counts))

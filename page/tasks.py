@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from page.engines import Row
-from page.path import BUILT_IN
 
 ADVICE: tuple[tuple[str, str], ...] = (
     (
@@ -47,12 +47,15 @@ class Node:
         Kind and number, as Kapacitor writes them.
     attributes
         Its statistics.
+    udf
+        Whether it is a program of the user's.
     depth, row
         Where it stands: steps from the source, and its place among those.
     """
 
     name: str
     attributes: dict[str, str] = field(default_factory=dict)
+    udf: bool = False
     depth: int = 0
     row: int = 0
 
@@ -60,11 +63,6 @@ class Node:
     def kind(self) -> str:
         """Return the name without the number."""
         return self.name.rstrip("0123456789")
-
-    @property
-    def udf(self) -> bool:
-        """Whether it is a program of the user's."""
-        return self.kind not in BUILT_IN
 
     @property
     def errors(self) -> int:
@@ -84,8 +82,8 @@ class Graph:
     edges: list[tuple[str, str, int]] = field(default_factory=list)
 
 
-def parse_dot(text: str) -> Graph:
-    r"""Read the graph that Kapacitor draws of a task.
+def parse_dot(text: str, functions: Collection[str] = ()) -> Graph:
+    r"""Read the graph that Kapacitor draws of a task; `functions` are the names of UDFs.
 
     Examples
     --------
@@ -105,6 +103,8 @@ def parse_dot(text: str) -> Graph:
             graph.edges.append((match[1], match[2], int(attributes.get("processed", "0"))))
         else:
             node.attributes = attributes or node.attributes
+    for node in graph.nodes.values():
+        node.udf = node.kind in functions
     _place(graph)
     return graph
 
