@@ -159,12 +159,14 @@ class Kapacitor:
         self.session = requests.Session()
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        response = _checked(self._send(method, path, **arguments))
+        return response.json() if response.content else None
+
+    def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
-            answer = self.session.request(method, f"{self.url}{path}", timeout=60, **arguments)
+            return self.session.request(method, f"{self.url}{path}", timeout=60, **arguments)
         except requests.ConnectionError as error:
             raise StackError(f"Kapacitor does not answer at {self.url}: {error}") from None
-        response = _checked(answer)
-        return response.json() if response.content else None
 
     def answers(self) -> bool:
         """Tell whether Kapacitor is there."""
@@ -279,8 +281,7 @@ class Kapacitor:
 
     def http_out(self, task: str, endpoint: str) -> list[dict[str, Any]]:
         """Return the series that a running task's httpOut node shows, none before the first."""
-        path = f"{self.url}/tasks/{task}/{endpoint}"
-        response = self.session.get(path, timeout=60)
+        response = self._send("GET", f"/tasks/{task}/{endpoint}")
         if response.status_code == 404:
             return []
         found: list[dict[str, Any]] = _checked(response).json().get("series") or []
@@ -288,7 +289,7 @@ class Kapacitor:
 
     def statistics(self, name: str) -> list[dict[str, Any]]:
         """Return Kapacitor's own statistics of one name: entries with tags and values."""
-        response = _checked(self.session.get(f"{self.url}/debug/vars", timeout=60))
+        response = _checked(self._send("GET", "/debug/vars"))
         return [e for e in response.json()["kapacitor"].values() if e["name"] == name]
 
     def record_batch(self, recording: str, task: str, start: str, stop: str) -> None:

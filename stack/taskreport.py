@@ -14,8 +14,7 @@ import typer
 from rich.console import Console
 
 from lineprotocol import parse_line
-from stack.cases.case import CASES, PRECISIONS, Case, names, read
-from stack.cases.compare import nanoseconds
+from stack.cases.case import CASES, PRECISIONS, Case, names, nanoseconds, read
 from stack.cases.engine import engine
 from stack.cases.run import Run
 from stack.choose import choose_backend

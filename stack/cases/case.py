@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ SETTINGS = "case.toml"
 EXPECTED = "expected.json"
 #: What an expectation can hold.
 PARTS = ("alerts", "points", "http", "handlers")
+EXAMPLE = "2016-01-01T00:00:00Z"
 PRECISIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
@@ -103,6 +105,7 @@ class Case:
     tasks: tuple[Task, ...]
     inputs: tuple[Input, ...]
     precision: str
+    begin: str
     start: str
     stop: str
     http: tuple[str, ...]
@@ -191,8 +194,9 @@ def read(folder: Path) -> Case:
         tasks=tasks,
         inputs=_inputs(folder, settings),
         precision=settings.take("precision", str, "ns"),
-        start=settings.take("start", (str, datetime), ""),
-        stop=settings.take("stop", (str, datetime), ""),
+        begin=str(settings.take("begin", (str, datetime), "")),
+        start=str(settings.take("start", (str, datetime), "")),
+        stop=str(settings.take("stop", (str, datetime), "")),
         http=tuple(settings.texts("http")),
         handlers=tuple(_handlers(folder, settings)),
         fields=tuple(settings.texts("fields")) if "fields" in settings.left else None,
@@ -221,6 +225,10 @@ def _check(case: Case) -> None:
     where = _shown(case.folder / SETTINGS)
     if case.precision not in PRECISIONS:
         raise CaseError(f"{where}: precision {case.precision!r} is none of {', '.join(PRECISIONS)}")
+    for setting in ("begin", "start", "stop"):
+        text = getattr(case, setting)
+        if text and nanoseconds(text) is None:
+            raise CaseError(f"{where}: {setting} {text!r} is not a time such as {EXAMPLE}")
     if unknown := set(case.expect) - set(PARTS):
         raise CaseError(f"{where}: expect {', '.join(unknown)}: choose from {', '.join(PARTS)}")
     if case.clock not in ("fast", "real"):
@@ -394,3 +402,26 @@ def rfc3339(nanoseconds: int) -> str:
     seconds, rest = divmod(nanoseconds, PRECISIONS["s"])
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return text + (f".{rest:09d}".rstrip("0") if rest else "") + "Z"
+
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?")
+
+
+def nanoseconds(value: Any) -> int | None:
+    """Return a time given as RFC 3339 or as a number of ns since 1970; None if it is neither.
+
+    Examples
+    --------
+    >>> nanoseconds("1970-01-01T00:00:01.5Z"), nanoseconds(7), nanoseconds("soon")
+    (1500000000, 7, None)
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return None
+    day, clock, fraction, zone = match.groups()
+    moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in (None, 'Z') else zone}")
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    whole = since.days * 86_400 + since.seconds
+    return whole * PRECISIONS["s"] + int((fraction or "0").ljust(9, "0"))

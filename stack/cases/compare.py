@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from kapacitor.udf.harness.durations import parse_duration
-from stack.cases.case import PRECISIONS
+from stack.cases.case import nanoseconds
 
 Entry = Mapping[str, Any]
 #: Beyond this many entries they are compared one by one in order, which is quick but less helpful.
 ALIGNED = 400
 #: Differences shown of one part.
 SHOWN = 20
-
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?")
-
-
-def nanoseconds(value: Any) -> int | None:
-    """Return a time given as RFC 3339 or as a number of ns since 1970; None if it is neither.
-
-    Examples
-    --------
-    >>> nanoseconds("1970-01-01T00:00:01.5Z"), nanoseconds(7), nanoseconds("soon")
-    (1500000000, 7, None)
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _TIME.fullmatch(value) if isinstance(value, str) else None
-    if not match:
-        return None
-    day, clock, fraction, zone = match.groups()
-    moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in (None, 'Z') else zone}")
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    whole = since.days * 86_400 + since.seconds
-    return whole * PRECISIONS["s"] + int((fraction or "0").ljust(9, "0"))
 
 
 def differences(

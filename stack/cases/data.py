@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lineprotocol import LineError, LineSplitter, parse_line
-from stack.cases.case import PRECISIONS, Case, CaseError, Input
+from stack.cases.case import PRECISIONS, Case, CaseError, Input, nanoseconds
 from stack.cases.script import Source
 from stack.settings import ROOT, environment
 
@@ -53,7 +53,20 @@ def load(case: Case) -> list[Points]:
     if not any(points.lines for points in found):
         names = ", ".join(_shown(data) for data in case.inputs)
         raise CaseError(f"the input is empty: no points in {names}")
-    return found
+    begin = nanoseconds(case.begin)
+    return _moved(found, begin) if begin is not None else found
+
+
+def _moved(points: list[Points], begin: int) -> list[Points]:
+    """Return points moved in time, so that the first of them is at `begin` (ns)."""
+    later = begin - span(points)[0]
+    moved = []
+    for each in points:
+        unit = PRECISIONS[each.precision]
+        parts = (line.rpartition(b" ") for line in each.lines)
+        lines = [b"%s %d" % (head, int(time) * unit + later) for head, _, time in parts]
+        moved.append(Points(each.source, lines, "ns"))
+    return moved
 
 
 def batches(case: Case) -> bytes:
@@ -98,7 +111,7 @@ def _load(case: Case, data: Input) -> list[Points]:
     if data.file is not None:
         content = _content(data.file)
         if data.file.suffix == ".srpl":
-            return _stream_recording(content, data)
+            return _stream_recording(content, data, case.precision)
     else:
         content = _simulate(data.simulator)
     return [Points(source, _lines(content, data, case.precision), case.precision)]
@@ -135,7 +148,7 @@ def _explain(line: bytes, where: str, precision: str) -> None:
         )
 
 
-def _stream_recording(content: bytes, data: Input) -> list[Points]:
+def _stream_recording(content: bytes, data: Input, precision: str) -> list[Points]:
     """Read a stream recording of Kapacitor's: database, policy and point on a line each."""
     lines = content.splitlines()
     if len(lines) % 3:
@@ -144,7 +157,7 @@ def _stream_recording(content: bytes, data: Input) -> list[Points]:
     for at in range(0, len(lines), 3):
         source = Source(lines[at].decode(), lines[at + 1].decode())
         if not found or found[-1].source != source:
-            found.append(Points(source, [], "ns"))
+            found.append(Points(source, [], precision))
         found[-1].lines.append(lines[at + 2])
     return found
 

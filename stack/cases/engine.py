@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stack.api import InfluxDB, Kapacitor
+from stack.api import InfluxDB, Kapacitor, wait_for
 from stack.backend import ALERT_LOGS, REPOSITORY, Stack
 from stack.cases.case import Case, CaseError
 from stack.choose import BACKENDS
@@ -93,9 +93,10 @@ class Engine:
         """
         if self.kapacitor.answers():
             return
-        # Containers are not restarted by hand, processes are: either way this waits until healthy.
         self.stack.start("kapacitor")
         self._connect()
+        # Its supervisor may not have noticed yet that it has ended.
+        wait_for("Kapacitor to come back", self.kapacitor.answers)
 
     def end(self) -> str:
         """Return why Kapacitor has ended, in its own words, if its log says so."""

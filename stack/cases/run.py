@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from stack.cases import data, script
-from stack.cases.case import Case, CaseError, Task, rfc3339
-from stack.cases.compare import differences, nanoseconds
+from stack.cases.case import Case, CaseError, Task, nanoseconds, rfc3339
+from stack.cases.compare import differences
 from stack.cases.data import Points
 from stack.cases.engine import Engine
 from stack.cases.script import Source
@@ -233,8 +233,8 @@ class Run:
         recording = f"recording-{self.id}-{task.name}"
         first, last = data.span(self.points)
         # The query for a period runs at its end, so the last one may run after the last point.
-        start = str(self.case.start) or rfc3339(first)
-        stop = str(self.case.stop) or rfc3339(last + 1 + script.longest_every(task.script))
+        start = self.case.start or rfc3339(first)
+        stop = self.case.stop or rfc3339(last + 1 + script.longest_every(task.script))
         self.kapacitor.record_batch(recording, task.name, _zulu(start), _zulu(stop))
         self._ended(f"recording {recording}", lambda: self.kapacitor.recording(recording))
         return recording

@@ -1,4 +1,6 @@
 import gzip
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,10 @@ LINE = "cpu,host=a idle=1 1451606400000000000\n"
 
 
 def make(folder: Path, **files: str) -> Path:
-    for name, content in {"task.tick": SCRIPT, "input.lp": LINE, **files}.items():
-        (folder / name.replace("__", ".")).write_text(content)
+    files = {name.replace("__", "."): content for name, content in files.items()}
+    given = {} if any(name.startswith("input") for name in files) else {"input.lp": LINE}
+    for name, content in {"task.tick": SCRIPT, **given, **files}.items():
+        (folder / name).write_text(content)
     return folder
 
 
@@ -36,8 +40,10 @@ def test_a_folder_with_a_script_and_input_is_a_case(tmp_path: Path) -> None:
     case = read(make(tmp_path))
     (task,) = case.tasks
     assert (task.name, task.kind) == (tmp_path.name, "stream")
-    # Neither a dbrp line nor a database in a node: any will do.
-    assert task.dbrps == (Source("case", "autogen"),)
+    # Neither a dbrp line nor a database in a node: that of the data will do.
+    assert task.dbrps == ()
+    (points,) = data.load(case)
+    assert points.source == data.ANY
     assert case.expected is None
 
 
@@ -98,6 +104,18 @@ def test_wrong_input_is_named(tmp_path: Path, lines: str, message: str) -> None:
         data.load(read(make(tmp_path, input__lp=lines)))
 
 
+def test_input_can_be_moved_in_time(tmp_path: Path) -> None:
+    lines = "cpu idle=1 7\ncpu idle=2 5\n"
+    settings = "precision = 's'\nbegin = 2016-01-01T00:00:00Z\n"
+    with pytest.raises(CaseError, match="read in s"):
+        data.load(read(make(tmp_path, input__lp=lines, case__toml="precision = 's'")))
+    (tmp_path / "input.lp").unlink()
+    recording = "".join(f"db\nrp\n{line}\n" for line in lines.splitlines())
+    (points,) = data.load(read(make(tmp_path, input__srpl=recording, case__toml=settings)))
+    start = 1451606400_000000000
+    assert points.lines == [b"cpu idle=1 %d" % (start + 2 * 10**9), b"cpu idle=2 %d" % start]
+
+
 def test_a_recording_of_kapacitor_is_input(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "input.lp").unlink()
@@ -106,6 +124,21 @@ def test_a_recording_of_kapacitor_is_input(tmp_path: Path) -> None:
     points = data.load(read(tmp_path))
     assert [(p.source.database, len(p.lines)) for p in points] == [("a", 2), ("b", 1)]
     assert data.span(points) == (1451606400_000000000,) * 2
+
+
+def test_a_batch_recording_is_input_of_batch_tasks_only(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "input.lp").unlink()
+    (tmp_path / "input.0.brpl").write_text('{"name":"cpu","points":[]}\n')
+    with pytest.raises(CaseError, match="no input for a stream task"):
+        read(tmp_path)
+    query = 'batch|query(\'SELECT mean(idle) FROM "t"."default"."cpu"\')|alert()'
+    (tmp_path / "task.tick").write_text(query)
+    case = read(tmp_path)
+    assert case.recorded
+    assert case.tasks[0].dbrps == (Source("t", "default"),)
+    with zipfile.ZipFile(io.BytesIO(data.batches(case))) as made:
+        assert made.namelist() == ["0"]
 
 
 def test_input_for_several_databases(tmp_path: Path) -> None:

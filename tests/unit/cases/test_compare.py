@@ -3,7 +3,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stack.cases.compare import differences, formatted, nanoseconds
+from stack.cases.case import nanoseconds
+from stack.cases.compare import differences, formatted
 
 EVENT = {
     "time": "2016-01-01T00:00:10Z", "id": "cpu", "level": "CRITICAL",
