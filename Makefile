@@ -6,11 +6,12 @@ TASK ?= print_temps
 FIELD ?= hotend
 ARGS ?=
 CASE ?=
+PACKAGE ?=
 
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: new-udf accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload report
+.PHONY: check deploy packages remove new-udf accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload report
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,3 +81,18 @@ new-udf: .venv/ready ## Write a new UDF with its task, declaration and test (NAM
 
 bench: .venv/ready ## Compare with the stock agents and print ratios
 	@$(RUN) tests.bench $(ARGS)
+
+check: .venv/ready ## Say everything that is wrong with a package (PACKAGE=packages/turbine)
+	@test -n "$(PACKAGE)" || { echo "usage: make check PACKAGE=packages/turbine" >&2; exit 2; }
+	@$(RUN) stack package check $(PACKAGE) $(ARGS)
+
+deploy: .venv/ready ## Check a package and install it into the running stack (PACKAGE=packages/turbine)
+	@test -n "$(PACKAGE)" || { echo "usage: make deploy PACKAGE=packages/turbine" >&2; exit 2; }
+	@$(RUN) stack package deploy $(PACKAGE) $(ARGS)
+
+packages: .venv/ready ## List the installed packages and what their tasks do
+	@$(RUN) stack package list $(ARGS)
+
+remove: .venv/ready ## Take a package out of the running stack (PACKAGE=turbine)
+	@test -n "$(PACKAGE)" || { echo "usage: make remove PACKAGE=turbine" >&2; exit 2; }
+	@$(RUN) stack package remove $(PACKAGE)
