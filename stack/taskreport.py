@@ -22,6 +22,7 @@ from stack.errors import StackError
 from stack.findings import Alert, alerts
 from stack.report import ReportData, Score, Series, write_report
 from stack.report.graph import draw
+from stack.report.picture import browser, write_picture
 from stack.settings import ROOT
 
 OUT = ROOT / "out" / "report"
@@ -62,7 +63,15 @@ def command(
     file = output or OUT / f"{case.name}.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_report(_report(case, job, outcome, backend), file)
-    print(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
+    written = [file]
+    if browser() is None:
+        console.print("No PNG beside it: that needs Chromium.")
+    else:
+        written.append(file.with_suffix(".png"))
+        with console.status("taking its picture"):
+            write_picture(file, written[-1])
+    for path in written:
+        print(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def _case(

@@ -14,6 +14,27 @@ Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Band:
+    """Where the values of a field were forecast to be.
+
+    Attributes
+    ----------
+    times : ndarray of int64, shape (n,)
+        What the forecasts are for, in order, ns since 1970 UTC.
+    lower, upper : ndarray of float64, shape (n,)
+        The bounds, in the unit of the field.
+    """
+
+    times: Times
+    lower: Values
+    upper: Values
+
+    def __post_init__(self) -> None:
+        _same_length("band", self.times, self.lower)
+        _same_length("band", self.times, self.upper)
+
+
+@dataclass(frozen=True)
 class Series:
     """The values of one field.
 
@@ -27,12 +48,18 @@ class Series:
         NaN where nothing was measured.
     unit : str
         Shown at the axis, such as ``°C``.
+    band : Band, optional
+        Drawn behind the values.
+    limit : float, optional
+        For scores that are 0 when all is well: how far from 0, to either side, is too far.
     """
 
     name: str
     times: Times
     values: Values
     unit: str = ""
+    band: Band | None = None
+    limit: float | None = None
 
     def __post_init__(self) -> None:
         _same_length(self.name, self.times, self.values)

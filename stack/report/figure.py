@@ -10,7 +10,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.subplots import make_subplots  # type: ignore[import-untyped]
 
 from stack.findings import Alert
-from stack.report.data import ReportData, Score, Series, Times, Values
+from stack.report.data import Band, ReportData, Score, Series, Times, Values
 
 MOST_POINTS = 4000
 """Points of a series that are drawn: two for each pixel of a wide screen."""
@@ -133,7 +133,39 @@ def thin(times: Times, values: Values, most: int) -> tuple[Times, Values]:
     return times[kept], values[kept]
 
 
+def _draw_band(made: go.Figure, row: int, band: Band) -> None:
+    chosen = slice(None, None, band.times.size // MOST_POINTS + 1)
+    times = _milliseconds(band.times[chosen])
+    made.add_trace(
+        go.Scatter(
+            # Along the upper bounds and back along the lower ones.
+            x=np.concatenate((times, times[::-1])),
+            y=np.concatenate((band.upper[chosen], band.lower[chosen][::-1])),
+            mode="lines",
+            name="forecast band",
+            fill="toself",
+            opacity=0.5,
+            line={"color": EXPECTED, "width": 0},
+            hoverinfo="skip",
+        ),
+        row=row,
+        col=1,
+    )
+
+
+def _draw_limit(made: go.Figure, row: int, limit: float) -> None:
+    for side in (-limit, limit):
+        line = {"color": ABNORMAL, "width": 1, "dash": "dash"}
+        made.add_hline(y=side, row=row, col=1, line=line)
+    # A spike of hundreds would leave the limit and all below it no room.
+    made.update_yaxes(range=[-3 * limit, 3 * limit], row=row, col=1)
+
+
 def _draw_values(made: go.Figure, row: int, series: Series, alerts: list[Alert]) -> None:
+    if series.band is not None:
+        _draw_band(made, row, series.band)
+    if series.limit is not None:
+        _draw_limit(made, row, series.limit)
     times, values = thin(series.times, series.values, MOST_POINTS)
     unit = escape(f" {series.unit}") if series.unit else ""
     made.add_trace(

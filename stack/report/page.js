@@ -31,6 +31,7 @@
     .then(() => Plotly.relayout(place, theme()))
     .then(() => {
       dark.addEventListener("change", () => Plotly.relayout(place, theme()));
+      place.dataset.height = document.documentElement.scrollHeight;
       place.dataset.drawn = "true";
     });
 })();
