@@ -13,7 +13,7 @@ from stack.settings import ROOT, Addresses, environment
 
 SERVICES = ("influxdb", "kapacitor", "telegraf", "simulator")
 #: Started with the others when COMPOSE_PROFILES names them.
-OPTIONAL = ("mqtt", "grafana")
+OPTIONAL = ("mqtt", "grafana", "brew")
 #: The services of a stack that somebody else feeds: the demo, the tests.
 ENGINES_ONLY = ("influxdb", "kapacitor", "telegraf")
 #: Where TICKscripts write their alert logs, as Kapacitor in a container sees it.

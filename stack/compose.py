@@ -18,7 +18,7 @@ from stack.settings import LIVE, PORTS, ROOT, Addresses, environment
 
 START_SECONDS = 180
 #: Port 0 lets Docker pick one that is free.
-ANY_PORTS = Addresses("127.0.0.1", 0, 0, 0, 0, 0, 0, 0, 0)
+ANY_PORTS = Addresses("127.0.0.1", *[0] * len(PORTS))
 #: Service -> name of a port in `Addresses` -> the port in its container.
 INSIDE = {
     "influxdb": {"influxdb": 8086},
@@ -28,6 +28,7 @@ INSIDE = {
     "page": {"page": 8090},
     "grafana": {"grafana": 3000},
     "mqtt": {"mqtt": 1883},
+    "brew": {"brew": 8189},
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stack.backend import SERVICES, Stack
+from stack.backend import OPTIONAL, SERVICES, Stack
 from stack.compose import ANY_PORTS, ComposeStack
 from stack.errors import StackError
 from stack.native import NativeStack
@@ -65,7 +65,7 @@ def keep_logs(stack: Stack) -> Path:
     """Copy the engines' logs to out/logs/<instance>-<backend>, and return that folder."""
     folder = FAILED_LOGS / f"{stack.name}-{stack.backend}"
     folder.mkdir(parents=True, exist_ok=True)
-    for service in SERVICES:
+    for service in (*SERVICES, *OPTIONAL):
         if text := stack.log(service):
             (folder / f"{service}.log").write_text(text)
     return folder

@@ -29,6 +29,7 @@ PORTS = {
     "JSON_PORT": 8188,
     "GRAFANA_PORT": 3000,
     "MQTT_PORT": 1883,
+    "BREW_PORT": 8189,
 }
 
 
@@ -46,8 +47,9 @@ class Addresses:
     ----------
     bind
         The address the ports are published on.
-    influxdb, kapacitor, telegraf, simulator, page, json, grafana, mqtt
-        TCP ports; `json` is Telegraf's second one, and it and `mqtt` are used where asked for.
+    influxdb, kapacitor, telegraf, simulator, page, json, grafana, mqtt, brew
+        TCP ports; `json` is Telegraf's second one, `brew` tells the health of the one with the
+        brew's models. From `json` on they are used where asked for.
     """
 
     bind: str
@@ -59,6 +61,7 @@ class Addresses:
     json: int
     grafana: int
     mqtt: int
+    brew: int
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> Addresses:
@@ -99,5 +102,5 @@ class Addresses:
         """Return the base URL of each service by its name."""
         return {
             service: f"http://{self.host}:{getattr(self, service)}"
-            for service in ("influxdb", "kapacitor", "telegraf", "simulator", "page", "grafana")
+            for service in ("influxdb", "kapacitor", "telegraf", "simulator", "page", "grafana", "brew")
         } | {"mqtt": f"mqtt://{self.host}:{self.mqtt}"}

@@ -1,0 +1,74 @@
+"""The opt-in service `brew`: temperatures, forecasts and residuals stored, a door left open told."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stack.api import InfluxDB, wait_for
+from stack.backend import Stack
+from stack.findings import events
+from stack.isolated import isolated
+from stack.settings import ROOT
+
+pytestmark = pytest.mark.stack
+
+HOURS = 12
+DOOR = timedelta(hours=10)  # from the beginning, on haze_v5 alone
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    file = tmp_path / "brew.lp"
+    command = ["brew", "--seed", "7", "--duration", f"{HOURS}h", "--output", str(file)]
+    subprocess.run([sys.executable, "-m", "simulator", *command], cwd=ROOT, check=True)
+    return file
+
+
+def count(influxdb: InfluxDB, measurement: str, field: str) -> int:
+    return influxdb.count("brew", measurement, field)
+
+
+def test_a_door_left_open_is_told_from_replayed_data(backend: str, data: Path) -> None:
+    with isolated(backend, "brew") as stack:
+        stack.variables |= {
+            "COMPOSE_PROFILES": "brew",
+            "BREW_DATA": str(data),
+            "BREW_SPEED": "1e9",
+        }
+        stack.up(("influxdb", "kapacitor"))
+        check(stack, data.read_bytes().count(b"\n"))
+
+
+def check(stack: Stack, points: int) -> None:
+    influxdb = InfluxDB(stack.addresses.urls()["influxdb"])
+    wait_for(
+        "the temperatures in InfluxDB",
+        lambda: count(influxdb, "temperature", "temperature") >= points,
+    )
+    assert count(influxdb, "temperature", "temperature") == points
+    (first,) = influxdb.query("SELECT first(temperature) FROM temperature", "brew")
+    begin = datetime.fromtimestamp(first["time"] // 10**9, UTC)
+    log = wait_for("the alert and its end", lambda: over(stack))
+    assert {e["id"] for e in log} == {"brew_haze_v5"}
+    assert (log[0]["level"], log[-1]["level"]) == ("CRITICAL", "OK")
+    assert timedelta() <= log[0]["at"] - (begin + DOOR) <= timedelta(minutes=15)
+    # One forecast each half minute and a residual each second, of both, once they are learned.
+    for brew in ("haze_v5", "bv_1"):
+        where = f"WHERE brew = '{brew}'"
+        (made,) = influxdb.query(
+            f"SELECT count(upper) AS n FROM temperature_forecast {where}", "brew"
+        )
+        (judged,) = influxdb.query(
+            f"SELECT count(score) AS n FROM temperature_residual {where}", "brew"
+        )
+        assert made["n"] > 4 * 120
+        assert judged["n"] > 3 * 3600
+
+
+def over(stack: Stack) -> list[dict[str, Any]] | None:
+    log = events(stack.alert_log("brew_residual_failure.log"))
+    return log if log and log[-1]["level"] == "OK" else None
