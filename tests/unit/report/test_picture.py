@@ -31,7 +31,7 @@ def test_it_is_as_long_as_the_page(tmp_path: Path) -> None:
         heights.append(height)
         # A blank picture of this size packs to a few kB.
         assert len(content) > 15_000
-    assert heights[1] > heights[0] + 300
+    assert heights[1] > heights[0] + 200
     assert sorted(p.name for p in tmp_path.glob("*.png")) == ["1.png", "4.png"]
 
 
