@@ -6,12 +6,13 @@ TASK ?= print_temps
 FIELD ?= hotend
 ARGS ?=
 CASE ?=
+BENCH ?=
 PACKAGE ?=
 
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: check deploy packages remove new-udf accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload report
+.PHONY: check deploy packages remove new-udf accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload report brew-report
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,21 +67,24 @@ accept: .venv/ready ## Write what comes out of a case as what is expected, for r
 report: .venv/ready ## Write a page about a task's replay: input, scores, alerts, graph (TASK=...)
 	@$(RUN) stack report $(TASK) $(ARGS)
 
+brew-report: .venv/ready ## Write a page about the brews: temperature, forecast band, score, alerts
+	@$(RUN) stack brew-report $(ARGS)
+
 reload: .venv/ready ## Load kapacitor/load again into the running stack
 	@$(RUN) stack reload
 
 lint: .venv/ready ## Check the Python code and the TICKscripts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@MYPYPATH=udf:telegraf:. .venv/bin/mypy -p stack -p simulator -p kapacitor.udf -p detectors -p lineprotocol
+	@MYPYPATH=udf:telegraf:. .venv/bin/mypy -p stack -p simulator -p kapacitor.udf -p detectors -p lineprotocol -p processors
 	@$(RUN) stack lint
 
 new-udf: .venv/ready ## Write a new UDF with its task, declaration and test (NAME=vibration KIND=window)
 	@test -n "$(NAME)" || { echo "usage: make new-udf NAME=vibration KIND=window|stream" >&2; exit 2; }
 	@$(RUN) kapacitor.udf.new $(NAME) --kind $(or $(KIND),window)
 
-bench: .venv/ready ## Compare with the stock agents and print ratios
-	@$(RUN) tests.bench $(ARGS)
+bench: .venv/ready ## Compare with the stock agents and print ratios (BENCH=processors or forecasts: the brew's)
+	@$(RUN) tests.bench$(addprefix .,$(BENCH)) $(ARGS)
 
 check: .venv/ready ## Say everything that is wrong with a package (PACKAGE=packages/turbine)
 	@test -n "$(PACKAGE)" || { echo "usage: make check PACKAGE=packages/turbine" >&2; exit 2; }

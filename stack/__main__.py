@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stack import alertlog, choose, compose, demo, lint, reload, taskreport
+from stack import alertlog, brewreport, choose, compose, demo, lint, reload, taskreport
 from stack.backend import SERVICES, ServiceStatus
 from stack.cases import commands as case_commands
 from stack.cases import engine as case_engine
@@ -237,6 +237,7 @@ app.command("reload")(reload.command)
 app.command("lint")(lint.command)
 app.command("alert-log")(alertlog.command)
 app.command("report")(taskreport.command)
+app.command("brew-report")(brewreport.command)
 
 for _name in ("kapacitor", "influx"):
     _client(_name)

@@ -102,5 +102,13 @@ class Addresses:
         """Return the base URL of each service by its name."""
         return {
             service: f"http://{self.host}:{getattr(self, service)}"
-            for service in ("influxdb", "kapacitor", "telegraf", "simulator", "page", "grafana", "brew")
+            for service in (
+                "influxdb",
+                "kapacitor",
+                "telegraf",
+                "simulator",
+                "page",
+                "grafana",
+                "brew",
+            )
         } | {"mqtt": f"mqtt://{self.host}:{self.mqtt}"}

@@ -164,8 +164,6 @@ def _draw_limit(made: go.Figure, row: int, limit: float) -> None:
 def _draw_values(made: go.Figure, row: int, series: Series, alerts: list[Alert]) -> None:
     if series.band is not None:
         _draw_band(made, row, series.band)
-    if series.limit is not None:
-        _draw_limit(made, row, series.limit)
     times, values = thin(series.times, series.values, MOST_POINTS)
     unit = escape(f" {series.unit}") if series.unit else ""
     made.add_trace(
@@ -182,6 +180,8 @@ def _draw_values(made: go.Figure, row: int, series: Series, alerts: list[Alert])
     )
     label = f"<b>{escape(series.name)}</b>{'<br>' + escape(series.unit) if series.unit else ''}"
     made.update_yaxes(title={"text": label, "standoff": 6}, row=row, col=1, nticks=6)
+    if series.limit is not None:
+        _draw_limit(made, row, series.limit)
     if not alerts:
         return
     finite = values[np.isfinite(values)]

@@ -1,17 +1,22 @@
-"""The opt-in service `brew`: temperatures, forecasts and residuals stored, a door left open told."""
+"""The opt-in service `brew`: temperatures, forecasts and residuals stored, an open door told."""
 
+import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stack.api import InfluxDB, wait_for
 from stack.backend import Stack
+from stack.brewreport import collect
 from stack.findings import events
 from stack.isolated import isolated
+from stack.report import write_report
 from stack.settings import ROOT
 
 pytestmark = pytest.mark.stack
@@ -32,7 +37,9 @@ def count(influxdb: InfluxDB, measurement: str, field: str) -> int:
     return influxdb.count("brew", measurement, field)
 
 
-def test_a_door_left_open_is_told_from_replayed_data(backend: str, data: Path) -> None:
+def test_a_door_left_open_is_told_from_replayed_data(
+    backend: str, data: Path, tmp_path: Path
+) -> None:
     with isolated(backend, "brew") as stack:
         stack.variables |= {
             "COMPOSE_PROFILES": "brew",
@@ -41,6 +48,7 @@ def test_a_door_left_open_is_told_from_replayed_data(backend: str, data: Path) -
         }
         stack.up(("influxdb", "kapacitor"))
         check(stack, data.read_bytes().count(b"\n"))
+        shown(stack, tmp_path / "brew.html")
 
 
 def check(stack: Stack, points: int) -> None:
@@ -67,6 +75,29 @@ def check(stack: Stack, points: int) -> None:
         )
         assert made["n"] > 4 * 120
         assert judged["n"] > 3 * 3600
+
+
+def shown(stack: Stack, page: Path) -> None:
+    """The report has each brew's band, temperature and score, and the one that alerted."""
+    report = collect(stack, HOURS + 1)
+    names = ["brew_bv_1", "brew_bv_1 score", "brew_haze_v5", "brew_haze_v5 score"]
+    assert [series.name for series in report.series] == names
+    assert {alert.id for alert in report.alerts} == {"brew_haze_v5"}
+    for series in report.series[::2]:
+        assert series.band is not None
+        known = (series.times >= series.band.times[0]) & (series.times <= series.band.times[-1])
+        times, values = series.times[known], series.values[known]
+        lower = np.interp(times, series.band.times, series.band.lower)
+        upper = np.interp(times, series.band.times, series.band.upper)
+        # Off by a timestamp, or with bounds exchanged, it would be far less.
+        assert np.mean((lower <= values) & (values <= upper)) > 0.7
+    write_report(report, page)
+    [figure] = re.findall(r'id="figure-data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    drawn = [(trace["name"], trace["yaxis"]) for trace in json.loads(figure)["data"]]
+    assert drawn == [
+        ("forecast band", "y"), ("value", "y"), ("value", "y2"),
+        ("forecast band", "y3"), ("value", "y3"), ("alert", "y3"), ("value", "y4"),
+    ]  # fmt: skip
 
 
 def over(stack: Stack) -> list[dict[str, Any]] | None:

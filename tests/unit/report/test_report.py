@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stack.findings import Alert, Finding
-from stack.report import ReportData, Score, Series, write_report
+from stack.report import Band, ReportData, Score, Series, write_report
 from stack.report.figure import FLOOR, MOST_POINTS, thin
 
 START = datetime(2016, 1, 1, tzinfo=UTC)
@@ -77,6 +77,24 @@ def test_every_field_has_its_values_scores_and_alerts(tmp_path: Path) -> None:
         ("value", "y3"), ("alert", "y3"), ("p ≥ alpha", "y4"), ("p < alpha", "y4"),
         ("value", "y5"), ("expected anomaly", "y"),
     ]  # fmt: skip
+
+
+def test_a_band_is_behind_the_values_and_a_limit_on_either_side(tmp_path: Path) -> None:
+    times = START_NS + np.arange(3) * 10**9
+    band = Band(times, np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))
+    value = Series("beer", times, np.array([3.0, 4.0, 5.0]), "°C", band=band)
+    score = Series("beer score", times, np.array([0.0, 900.0, -1.0]), limit=7.0)
+    text = page(tmp_path, ReportData("Brew", [value, score]))
+    made = traces(text)
+    assert [(t["name"], t["yaxis"]) for t in made] == [
+        ("forecast band", "y"), ("value", "y"), ("value", "y2"),
+    ]  # fmt: skip
+    assert made[0]["fill"] == "toself"
+    assert made[0]["y"]["bdata"] == bdata(4.0, 5.0, 6.0, 3.0, 2.0, 1.0)
+    [figure] = re.findall(r'id="figure-data">(.*?)</script>', text, re.S)
+    layout = json.loads(figure)["layout"]
+    assert [(s["yref"], s["y0"]) for s in layout["shapes"]] == [("y2", -7.0), ("y2", 7.0)]
+    assert layout["yaxis2"]["range"] == [-21.0, 21.0]
 
 
 def test_tables_show_found_missed_and_figures(tmp_path: Path) -> None:
@@ -159,6 +177,8 @@ def test_wrong_data_is_refused(tmp_path: Path) -> None:
         write_report(ReportData("none", []), tmp_path / "report.html")
     with pytest.raises(ValueError, match=r"bed: \(3,\) times but \(2,\) values"):
         Series("bed", np.arange(3), np.zeros(2))
+    with pytest.raises(ValueError, match=r"band: \(3,\) times but \(2,\) values"):
+        Band(np.arange(3), np.zeros(3), np.zeros(2))
 
 
 @settings(max_examples=60, deadline=None)
