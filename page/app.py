@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from nicegui import app, ui
 
 from page import history, signals
-from page.engines import EngineError
+from page.engines import EngineError, now_ns
 from page.hub import Hub
 from page.live import live
 from page.replaying import replaying
@@ -26,6 +26,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+LONGEST_EXPORT = 2 * 86400 * 10**9
+"""Of a range of points, ns."""
 
 
 class Password:
@@ -165,9 +169,9 @@ def build(settings: Settings) -> Hub:
     async def export_signals(kind: str, request: Request) -> Response:
         """Answer with the points of a view as they were measured, not thinned."""
         view = hub.views.get(request.query_params.get("view", ""))
-        span = _range(request)
-        if view is None or span is None or span[1] - span[0] > 86400 * 10**9:
-            return Response("view, from and to are needed, and a day at most", 400)
+        span = _range(request) or _last(request)
+        if view is None or span is None or span[1] - span[0] > LONGEST_EXPORT:
+            return Response("view, and from and to or seconds, are needed; two days at most", 400)
         try:
             rows = await signals.raw(hub.engines, view, *span, request.query_params.get("tag", ""))
         except EngineError as error:
@@ -190,6 +194,13 @@ def _file(name: str, kind: str, writers: dict[str, Callable[[], str]]) -> Respon
     types = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
     head = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(writers[kind](), media_type=types[kind], headers=head)
+
+
+def _last(request: Request) -> tuple[int, int] | None:
+    """Return the last seconds that the address asks for."""
+    text = request.query_params.get("seconds", "")
+    now = now_ns()
+    return (now - int(text) * 10**9, now) if text.isdigit() and len(text) < 9 else None
 
 
 def _range(request: Request) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from html import escape
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
@@ -102,7 +102,7 @@ class Signals:
                         for text in RANGES:
                             self._ranges[text] = button(text, lambda t=text: self._choose(t))
                     self._pause = button("❚❚ Pause", self._toggle)
-                    html("CSV", "a", "button").props(f'href="{self._export("csv")}"')
+                    self._exports = html("", "span").props("data-exports")
             self.chart = (
                 ui.echart(chart.base(view, who.ink, who.utc))
                 .style(f"height: {chart.height(view)}px; width: 100%")
@@ -126,6 +126,7 @@ class Signals:
                 self.tag = values[0]
                 with self._tags:
                     select(self.view.tag, {v: v for v in values}, self.tag, self._choose_tag)
+                self._show_state()
         self._ready = True
         await self._draw()
 
@@ -184,6 +185,7 @@ class Signals:
         self._pause.props(f'aria-pressed="{"true" if paused else "false"}"')
         for made in (self._pan_back, self._pan_on):
             made.props(remove="disabled") if paused else made.props("disabled")
+        self._exports.set_content(self._export("csv") + " " + self._export("json"))
 
     async def _choose(self, text: str) -> None:
         self.length = seconds(text)
@@ -196,6 +198,7 @@ class Signals:
 
     async def _choose_tag(self, value: str) -> None:
         self.tag = value
+        self._show_state()
         await self._draw()
 
     async def _toggle(self) -> None:
@@ -211,6 +214,7 @@ class Signals:
         if self.fixed is not None:
             step = round(share * (self.fixed[1] - self.fixed[0]))
             self.fixed = (self.fixed[0] + step, self.fixed[1] + step)
+            self._show_state()
             await self._draw()
 
     async def _zoomed(self) -> None:
@@ -231,7 +235,11 @@ class Signals:
         await self._draw()
 
     def _export(self, kind: str) -> str:
-        return f"/export/signals.{kind}?view={quote(self.view.key)}&seconds={self.length}"
+        query = {"view": self.view.key, "tag": self.tag, "seconds": str(self.length)}
+        if self.fixed is not None:
+            query |= {"from": str(self.fixed[0]), "to": str(self.fixed[1])}
+        link = escape(f"/export/signals.{kind}?{urlencode(query)}")
+        return f'<a class="button" href="{link}" download>{kind.upper()}</a>'
 
 
 def _legend(view: View) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -22,8 +23,8 @@ from tests.stack.browser import Watched, chromium
 
 pytestmark = pytest.mark.stack
 
-#: What the README shows.
-IMAGES = ROOT / "docs" / "images"
+#: Where the pictures go: UPDATE_IMAGES=1 renews those that the README shows.
+IMAGES = ROOT / ("docs/images" if os.environ.get("UPDATE_IMAGES") else "out/images")
 WINDOW = 10.0
 SECOND = 10**9
 
@@ -107,6 +108,11 @@ def test_it_loads_soon_and_its_data_moves(url: str, watched: Watched) -> None:
     expect(total).not_to_have_text(before, timeout=3000)
     page.wait_for_function("document.querySelectorAll('.hop.ok').length === 6", timeout=10_000)
     wait_for("a line", lambda: points(page, "value0") > 20, 10)
+    with page.expect_download() as download:
+        page.locator("[data-exports]").get_by_role("link", name="CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0] == "time,hotend,bed,air"
+    assert len(lines) > 100, "every point, not the thinned ones"
     first = chart(page, "return chart.getOption().xAxis[0].max")
     page.wait_for_timeout(2500)
     assert chart(page, "return chart.getOption().xAxis[0].max") > first + 1000
@@ -148,7 +154,9 @@ def test_it_can_be_used_by_everybody(url: str, browser: Browser, place: str, the
     context.close()
 
 
-def test_tasks_are_shown_with_what_to_do(live: Stack, url: str, watched: Watched) -> None:
+def test_tasks_are_shown_with_what_to_do(
+    live: Stack, url: str, watched: Watched, backend: str
+) -> None:
     kapacitor = Kapacitor(live.addresses.urls()["kapacitor"])
     kapacitor.define("idle", 'dbrp "printer"."autogen"\nstream|from()|log()')
     page = watched.open(f"{url}/tasks?id=print_temps_live")
@@ -158,6 +166,10 @@ def test_tasks_are_shown_with_what_to_do(live: Stack, url: str, watched: Watched
     expect(graph).to_contain_text("@tTestMulti3")
     expect(graph).to_contain_text("alert4")
     assert graph.locator("rect.udf").count() == 1
+    if backend == "native":
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        page.wait_for_timeout(4500)
+        page.screenshot(path=IMAGES / "page-tasks.png")
     expect(graph).to_contain_text(re.compile(r"[1-9][\d,]* in"))
     kapacitor.delete_task("idle")
     assert watched.errors() == []
@@ -272,6 +284,7 @@ def test_a_broken_hot_end_leads_to_an_alert_that_recovers(
         page.get_by_role("button", name="2m", exact=True).click()
         page.set_viewport_size({"width": 1366, "height": 890})
         page.wait_for_timeout(1500)
+        IMAGES.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=IMAGES / "page.png")
     page.locator("[data-break=hotend]").click()
     latest = page.locator("section.latest li").filter(has_text="live_hotend").first
@@ -317,9 +330,11 @@ def test_alerts_are_filtered_followed_and_exported(
 
 @pytest.mark.parametrize("service", ["simulator", "telegraf", "influxdb", "kapacitor"])
 def test_a_stopped_engine_is_shown_and_comes_back(
-    live: Stack, url: str, browser: Browser, service: str
+    live: Stack, url: str, browser: Browser, service: str, backend: str
 ) -> None:
-    page = Watched(browser.new_page()).open(url)
+    # On half of a laptop's screen, in the dark.
+    watched = Watched(browser.new_page(viewport={"width": 683, "height": 768}, color_scheme="dark"))
+    page = watched.open(url)
     hop = page.locator(f"[data-hop={service}]")
     expect(hop).to_have_attribute("data-health", "ok", timeout=30_000)
     name = hop.locator(".name span").first.inner_text()
@@ -328,6 +343,9 @@ def test_a_stopped_engine_is_shown_and_comes_back(
         expect(hop).to_have_attribute("data-health", "wrong", timeout=5000)
         expect(hop.locator(".why")).to_contain_text("does not answer")
         expect(page.get_by_role("status")).to_contain_text(f"! {name}")
+        if backend == "native" and service == "kapacitor":
+            IMAGES.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=IMAGES / "page-stopped.png")
     finally:
         live.start(service)
     expect(hop).to_have_attribute("data-health", "ok", timeout=20_000)
