@@ -152,7 +152,7 @@ def _unformatted(file: Path, text: str, formatted: str) -> Finding:
     ours, theirs = text.splitlines(), formatted.splitlines()
     matcher = difflib.SequenceMatcher(None, ours, theirs, autojunk=False)
     _, start, _, first, end = next(o for o in matcher.get_opcodes() if o[0] != "equal")
-    wanted = " / ".join(line.strip() for line in theirs[first:end][:3]) or "nothing here"
+    wanted = " / ".join(line.strip() for line in theirs[first:end][:3]) or "no line here"
     message = f"not as Kapacitor formats it ({wanted}): `python -m stack lint --fix` does it"
     return Finding(_shown(file), start + 1, 1, ERROR, message)
 

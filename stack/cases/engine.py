@@ -26,6 +26,9 @@ VARIABLES = {
     "KAPACITOR_LOAD_ENABLED": "false",
     "KAPACITOR_INFLUXDB_0_DISABLE_SUBSCRIPTIONS": "true",
     "ALERT_PROXY": "http://127.0.0.1:9",
+    # Cases may bring the engines' own statistics as data.
+    "INFLUXDB_MONITOR_STORE_ENABLED": "false",
+    "KAPACITOR_STATS_ENABLED": "false",
 }
 #: An engine that was started with other contents of these files is started anew.
 CONFIGURATION = (
@@ -156,8 +159,7 @@ class Engine:
                 self.kapacitor.delete_handler(topic, handler["id"])
             self.kapacitor.delete_topic(topic)
         for row in self.influxdb.query("SHOW DATABASES"):
-            if not row["name"].startswith("_"):
-                self.influxdb.query(f'DROP DATABASE "{row["name"]}"')
+            self.influxdb.query(f'DROP DATABASE "{row["name"]}"')
 
 
 def _in_repository(case: Case) -> bool:

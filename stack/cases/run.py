@@ -115,11 +115,10 @@ class Run:
         influxdb = self.engine.influxdb
         for name in sorted({source.database for source in wanted}):
             influxdb.query(f'CREATE DATABASE "{name}"')
-        for source in sorted(wanted):
-            if source.policy != "autogen":
+            known = {row["name"] for row in influxdb.query(f'SHOW RETENTION POLICIES ON "{name}"')}
+            for policy in sorted({s.policy for s in wanted if s.database == name} - known):
                 influxdb.query(
-                    f'CREATE RETENTION POLICY "{source.policy}" ON "{source.database}"'
-                    " DURATION INF REPLICATION 1"
+                    f'CREATE RETENTION POLICY "{policy}" ON "{name}" DURATION INF REPLICATION 1'
                 )
 
     def _define(self, task: Task) -> None:
@@ -331,8 +330,6 @@ class Run:
         found = []
         for row in influxdb.query("SHOW DATABASES"):
             database = row["name"]
-            if database.startswith("_"):
-                continue
             for policy in influxdb.query(f'SHOW RETENTION POLICIES ON "{database}"'):
                 source = Source(database, policy["name"])
                 series = influxdb.series(
