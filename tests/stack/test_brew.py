@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 
 from stack.api import InfluxDB, wait_for
 from stack.backend import Stack
@@ -17,7 +18,8 @@ from stack.brewreport import collect
 from stack.findings import events
 from stack.isolated import isolated
 from stack.report import write_report
-from stack.settings import ROOT
+from stack.settings import ROOT, Addresses
+from tests.telegraf.real import binary, environment
 
 pytestmark = pytest.mark.stack
 
@@ -103,3 +105,27 @@ def shown(stack: Stack, page: Path) -> None:
 def over(stack: Stack) -> list[dict[str, Any]] | None:
     log = events(stack.alert_log("brew_residual_failure.log"))
     return log if log and log[-1]["level"] == "OK" else None
+
+
+def test_it_is_not_healthy_before_influxdb_has_its_points(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{Addresses.free().brew}"
+    env = environment(
+        BREW_STATE=str(tmp_path), BREW_LISTEN=address, INFLUXDB_URL="http://127.0.0.1:9"
+    )
+    command = [binary(), "--config-directory", "telegraf/telegraf.d/brew"]
+    with (tmp_path / "log").open("wb") as log:
+        telegraf = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+    try:
+        status = wait_for("an answer after a failed write", lambda: refused(tmp_path, address))
+        assert status == 503
+        assert telegraf.poll() is None
+    finally:
+        telegraf.terminate()
+        telegraf.wait(30)
+
+
+def refused(folder: Path, address: str) -> int | None:
+    """Return what the health check answers once InfluxDB could not be written to."""
+    if "connection refused" not in (folder / "log").read_text():
+        return None
+    return requests.get(f"http://{address}", timeout=5).status_code
