@@ -15,8 +15,14 @@ from page.engines import EngineError, Engines, Row, now_ns
 OWN_DATABASES = frozenset(("telegraf", "results", "_internal", "_kapacitor"))
 """Databases that the stack itself fills: their points are not on the path."""
 
+FRESH = 2.5
+"""Seconds after a point in which a hop counts as sending."""
+
 SILENCE = 3.5
 """Seconds without a point after which a hop whose neighbour goes on has stopped."""
+
+STALE = 5.0
+"""Seconds after which the counters that Telegraf writes every second tell nothing any more."""
 
 MEMORY = 60.0
 """Seconds for which a loss is shown as something wrong."""
@@ -244,6 +250,12 @@ class Path:
             figures |= {k: v for k, v in row.items() if v is not None and k != "time"}
         if "gathered" not in figures:
             return Hop("telegraf", "Telegraf", "ok", "answers; no counters in InfluxDB yet")
+        reported = max(int(row["time"]) for row in sample.telegraf_counters if "gathered" in row)
+        age = (now_ns() - reported) / 1e9
+        if age > STALE:
+            self._counter("telegraf").forget()
+            why = f"its counters have not reached InfluxDB for {age:.0f} s: are its writes refused?"
+            return Hop("telegraf", "Telegraf", "wrong", why)
         for name, words in (
             ("dropped", "{} points dropped: the buffer was full"),
             ("rejected", "{} points refused by InfluxDB"),
@@ -384,13 +396,20 @@ class Path:
                 self.troubles[after.key] = Trouble(text, now + MEMORY)
             if before.rate and after.lag is None:
                 hops[at] = after = _with(after, lag=gap.behind / before.rate)
-            sent, came = self._counter(before.key).grown_at, self._counter(after.key).grown_at
-            fresh = sent is not None and now - sent < 2.5
-            if fresh and came is not None and now - came > SILENCE and after.health == "ok":
-                text = (
-                    f"nothing has arrived for {now - came:.0f} s, though {before.title} is sending"
-                )
+        for at in range(1, 4):
+            after = hops[at]
+            came = self._counter(after.key).grown_at
+            if after.health != "ok" or after.total is None or came is None:
+                continue
+            silent = now - came
+            senders = [hop.title for hop in hops[:at] if self._sends(hop, now)]
+            if senders and silent > SILENCE:
+                text = f"nothing has arrived for {silent:.0f} s, though {senders[-1]} is sending"
                 hops[at] = _wrong(after, text)
+
+    def _sends(self, hop: Hop, now: float) -> bool:
+        grown = self._counter(hop.key).grown_at
+        return hop.total is not None and grown is not None and now - grown < FRESH
 
     def _with_trouble(self, hop: Hop, now: float) -> Hop:
         trouble = self.troubles.get(hop.key)

@@ -154,6 +154,80 @@ def test_it_can_be_used_by_everybody(url: str, browser: Browser, place: str, the
     context.close()
 
 
+def test_a_broken_hot_end_leads_to_an_alert_that_recovers(
+    url: str, watched: Watched, backend: str
+) -> None:
+    page = watched.open(url)
+    # The first faults of the schedule are over, and the detector has some history.
+    wait_for("ten windows", lambda: points(page, "score0") >= 4, 90)
+    wait_for("a calm hot end", lambda: _calm(url), 90)
+    # By keyboard alone.
+    page.locator("[data-break=hotend]").focus()
+    page.keyboard.press("Enter")
+    pressed = time.monotonic()
+    told = page.locator("[data-noticed=hotend]")
+    expect(told).to_contain_text("noticed after", timeout=30_000)
+    seconds = float(re.search(r"noticed after ([\d.]+) s", told.inner_text()).group(1))  # type: ignore[union-attr]
+    print(f"\n{backend}: noticed {seconds:.1f} s after the press")
+    # The end of the window in which it was pressed is at most a window away.
+    # In the second window at the latest: of the first there may be too little left.
+    assert seconds < 2 * WINDOW + 1.5
+    assert time.monotonic() - pressed < 2 * WINDOW + 4
+    alert = page.locator("[data-alert=live_hotend]").first
+    expect(alert).to_contain_text("CRITICAL")
+    wait_for("the alert as a mark", lambda: points(page, "alert0") > 0, 5)
+    wait_for("the anomaly shaded", lambda: chart(
+        page, "return chart.getOption().series.find(s => s.id === 'shade0').markArea.data.length"
+    ) > 0, 5)  # fmt: skip
+    if backend == "native":
+        page.wait_for_timeout(9000)
+        page.get_by_role("button", name="2m", exact=True).click()
+        page.set_viewport_size({"width": 1366, "height": 890})
+        page.wait_for_timeout(1500)
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=IMAGES / "page.png")
+    page.locator("[data-break=hotend]").click()
+    latest = page.locator("section.latest li").filter(has_text="live_hotend").first
+    expect(latest).to_contain_text("until", timeout=60_000)
+    assert watched.errors() == []
+    export = requests.get(f"{url}/export/alerts.json", params={"text": "live_hotend"}, timeout=5)
+    newest = export.json()[0]
+    assert newest["ended"] > newest["began"]
+    assert 0 < newest["seconds_from_write"] < 2.5
+
+
+def _calm(url: str) -> bool:
+    found = requests.get(f"{url}/export/alerts.json", params={"open": "open"}, timeout=5).json()
+    return "live_hotend" not in {a["id"] for a in found}
+
+
+def test_alerts_are_filtered_followed_and_exported(
+    url: str, watched: Watched, tmp_path: Path
+) -> None:
+    page = watched.open(f"{url}/alerts")
+    rows = page.locator("tr[data-alert]")
+    expect(rows.first).to_be_visible(timeout=60_000)
+    page.get_by_label("Filter").fill("no such alert")
+    expect(rows).to_have_count(0)
+    page.get_by_label("Filter").fill("HOTEND")
+    expect(page.locator("tr[data-alert=live_hotend]").first).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    download.value.save_as(tmp_path / "alerts.csv")
+    table = list(csv.DictReader(io.StringIO((tmp_path / "alerts.csv").read_text())))
+    assert {row["id"] for row in table} == {"live_hotend"}
+    assert table[0]["level"] == "CRITICAL"
+    with page.expect_download() as download:
+        page.get_by_role("link", name="JSON").click()
+    download.value.save_as(tmp_path / "alerts.json")
+    assert len(json.loads((tmp_path / "alerts.json").read_text())) == len(table)
+    rows.first.get_by_role("link").click()
+    page.wait_for_url("**/view/printer?from=*")
+    wait_for("the data around it", lambda: points(page, "value0") > 100, 10)
+    assert points(page, "alert0") > 0
+    assert watched.errors() == []
+
+
 def test_tasks_are_shown_with_what_to_do(
     live: Stack, url: str, watched: Watched, backend: str
 ) -> None:
@@ -254,80 +328,6 @@ def test_a_day_at_one_hertz_stays_smooth(live: Stack, url: str, watched: Watched
     assert watched.errors() == []
 
 
-def test_a_broken_hot_end_leads_to_an_alert_that_recovers(
-    url: str, watched: Watched, backend: str
-) -> None:
-    page = watched.open(url)
-    # The first faults of the schedule are over, and the detector has some history.
-    wait_for("ten windows", lambda: points(page, "score0") >= 4, 90)
-    wait_for("a calm hot end", lambda: _calm(url), 90)
-    # By keyboard alone.
-    page.locator("[data-break=hotend]").focus()
-    page.keyboard.press("Enter")
-    pressed = time.monotonic()
-    told = page.locator("[data-noticed=hotend]")
-    expect(told).to_contain_text("noticed after", timeout=30_000)
-    seconds = float(re.search(r"noticed after ([\d.]+) s", told.inner_text()).group(1))  # type: ignore[union-attr]
-    print(f"\n{backend}: noticed {seconds:.1f} s after the press")
-    # The end of the window in which it was pressed is at most a window away.
-    # In the second window at the latest: of the first there may be too little left.
-    assert seconds < 2 * WINDOW + 1.5
-    assert time.monotonic() - pressed < 2 * WINDOW + 4
-    alert = page.locator("[data-alert=live_hotend]").first
-    expect(alert).to_contain_text("CRITICAL")
-    wait_for("the alert as a mark", lambda: points(page, "alert0") > 0, 5)
-    wait_for("the anomaly shaded", lambda: chart(
-        page, "return chart.getOption().series.find(s => s.id === 'shade0').markArea.data.length"
-    ) > 0, 5)  # fmt: skip
-    if backend == "native":
-        page.wait_for_timeout(9000)
-        page.get_by_role("button", name="2m", exact=True).click()
-        page.set_viewport_size({"width": 1366, "height": 890})
-        page.wait_for_timeout(1500)
-        IMAGES.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=IMAGES / "page.png")
-    page.locator("[data-break=hotend]").click()
-    latest = page.locator("section.latest li").filter(has_text="live_hotend").first
-    expect(latest).to_contain_text("until", timeout=60_000)
-    assert watched.errors() == []
-    export = requests.get(f"{url}/export/alerts.json", params={"text": "live_hotend"}, timeout=5)
-    newest = export.json()[0]
-    assert newest["ended"] > newest["began"]
-    assert 0 < newest["seconds_from_write"] < 2.5
-
-
-def _calm(url: str) -> bool:
-    found = requests.get(f"{url}/export/alerts.json", params={"open": "open"}, timeout=5).json()
-    return "live_hotend" not in {a["id"] for a in found}
-
-
-def test_alerts_are_filtered_followed_and_exported(
-    url: str, watched: Watched, tmp_path: Path
-) -> None:
-    page = watched.open(f"{url}/alerts")
-    rows = page.locator("tr[data-alert]")
-    expect(rows.first).to_be_visible(timeout=60_000)
-    page.get_by_label("Filter").fill("no such alert")
-    expect(rows).to_have_count(0)
-    page.get_by_label("Filter").fill("HOTEND")
-    expect(page.locator("tr[data-alert=live_hotend]").first).to_be_visible()
-    with page.expect_download() as download:
-        page.get_by_role("link", name="CSV").click()
-    download.value.save_as(tmp_path / "alerts.csv")
-    table = list(csv.DictReader(io.StringIO((tmp_path / "alerts.csv").read_text())))
-    assert {row["id"] for row in table} == {"live_hotend"}
-    assert table[0]["level"] == "CRITICAL"
-    with page.expect_download() as download:
-        page.get_by_role("link", name="JSON").click()
-    download.value.save_as(tmp_path / "alerts.json")
-    assert len(json.loads((tmp_path / "alerts.json").read_text())) == len(table)
-    rows.first.get_by_role("link").click()
-    page.wait_for_url("**/view/printer?from=*")
-    wait_for("the data around it", lambda: points(page, "value0") > 100, 10)
-    assert points(page, "alert0") > 0
-    assert watched.errors() == []
-
-
 @pytest.mark.parametrize("service", ["simulator", "telegraf", "influxdb", "kapacitor"])
 def test_a_stopped_engine_is_shown_and_comes_back(
     live: Stack, url: str, browser: Browser, service: str, backend: str
@@ -361,7 +361,7 @@ def test_a_stopped_flow_is_shown(live: Stack, url: str, browser: Browser) -> Non
     influxdb.query("DROP DATABASE printer")
     try:
         expect(hop).to_have_attribute("data-health", "wrong", timeout=7000)
-        expect(hop.locator(".why")).to_contain_text("though Telegraf is sending")
+        expect(hop.locator(".why")).to_contain_text("is sending")
     finally:
         influxdb.query("CREATE DATABASE printer")
     expect(hop.locator(".why")).not_to_contain_text("nothing has arrived", timeout=30_000)

@@ -1,5 +1,7 @@
 """What the page makes of the engines' counters."""
 
+import time
+
 import pytest
 
 from page.engines import EngineError, Row
@@ -41,6 +43,17 @@ def test_a_restart_loses_nothing(which: int) -> None:
     assert run(Gap(), steps) == 0
 
 
+def telegraf(age: float = 0.0, **written: int) -> list[Row]:
+    now = time.time_ns()
+    return [{"gathered": 100, "time": now - int(age * 1e9)}, written | {"time": now}]
+
+
+def test_counters_of_telegraf_that_stop_say_so() -> None:
+    hops = {h.key: h for h in Path().observe(sample(telegraf_counters=telegraf(9)), 0, None)}
+    assert hops["telegraf"].health == "wrong"
+    assert "have not reached InfluxDB for 9 s" in hops["telegraf"].why
+
+
 def sample(**changes: object) -> Sample:
     counters: list[Row] = [
         {"name": "shard", "tags": {"database": "printer", "id": "1"},
@@ -64,7 +77,7 @@ def sample(**changes: object) -> Sample:
     given = {
         "simulator": {"status": "ok", "points": 100, "lost": 0, "buffered": 0, "last_error": ""},
         "telegraf": None,
-        "telegraf_counters": [{"gathered": 100, "time": 1}, {"dropped": 0, "held": 3, "time": 1}],
+        "telegraf_counters": telegraf(dropped=0, held=3),
         "influxdb": counters,
         "kapacitor": kapacitor,
         "tasks": [{"id": "t", "status": "enabled", "executing": True, "error": "",
@@ -112,7 +125,10 @@ def test_a_stopped_task_is_named_with_its_error() -> None:
 def test_drops_are_shown_with_their_number() -> None:
     path = Path()
     path.observe(sample(), 0, None)
-    lost = [{"gathered": 100, "time": 1}, {"dropped": 12, "held": 0, "time": 1}]
+    lost = [
+        {"gathered": 100, "time": time.time_ns()},
+        {"dropped": 12, "held": 0, "time": time.time_ns()},
+    ]
     hops = {h.key: h for h in path.observe(sample(telegraf_counters=lost), 0, None)}
     assert hops["telegraf"].health == "wrong"
     assert hops["telegraf"].why.startswith("12 points dropped")
