@@ -1,7 +1,9 @@
 """A control chart of each window's level and spread, for values that swing slowly."""
 
+from kapacitor.udf.typed import Option, WindowDetectorUDF  # first: it loads numpy quickly
+
+# isort: split
 from detectors.control_chart import ControlChart
-from kapacitor.udf.typed import Option, WindowDetectorUDF
 
 
 class Chart(WindowDetectorUDF):

@@ -1,7 +1,9 @@
 """Welch's t-test of each window against a rolling history of normal values."""
 
+from kapacitor.udf.typed import Option, WindowDetectorUDF  # first: it loads numpy quickly
+
+# isort: split
 from detectors.welch import Welch
-from kapacitor.udf.typed import Option, WindowDetectorUDF
 
 
 class TTest(WindowDetectorUDF):

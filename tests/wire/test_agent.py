@@ -316,6 +316,36 @@ def test_one_variable_chooses_to_skip():
         assert program.wait() == 0
 
 
+def test_a_snapshot_that_fails_is_answered_empty_and_not_with_an_older_one():
+    script = """
+        from kapacitor.udf import udf_pb2
+        from kapacitor.udf.agent import Agent, Handler
+        class Counts(Handler):
+            count = 0
+            def point(self, point): self.count += 1
+            def snapshot(self):
+                if self.count == 2: raise ValueError("two")
+                response = udf_pb2.Response()
+                response.snapshot.snapshot = str(self.count).encode()
+                return response
+            def restore(self, request):
+                self.count = int(request.snapshot)  # raises for an empty one
+                response = udf_pb2.Response()
+                response.restore.success = True
+                return response
+        agent = Agent(handler=Counts()); agent.start(); agent.wait()
+    """
+    with talk.start(script, env={"KAPACITOR_UDF_ON_ERROR": "skip"}) as program:
+        program.send(talk.restore(b""), talk.restore(b"0"))
+        for _ in range(3):
+            program.send(talk.point(1), talk.snapshot())
+        program.close_input()
+        restored, again, *rest = program.drain()
+        assert restored.restore.success and again.restore.success
+        assert [response.snapshot.snapshot for response in rest] == [b"1", b"", b"3"]
+        assert "ValueError: two" in program.stderr()
+
+
 def test_a_misspelt_choice_is_refused():
     with talk.start(mirror(), env={"KAPACITOR_UDF_ON_ERROR": "ignore"}) as program:
         assert program.drain() == []

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from scipy import stats
 
 from detectors.welch import Welch
 from kapacitor.udf import udf_pb2
+from kapacitor.udf.connection import READ_AHEAD
 from kapacitor.udf.framing import encode_varint
 from lineprotocol import parse_line
 from tests.wire import talk
@@ -193,6 +195,29 @@ def test_a_snapshot_goes_on_where_it_left():
         assert not refused.success
         assert "not made by this SDK" in refused.error
         scores(program)  # and it goes on with what it had
+
+
+def test_a_snapshot_that_fails_is_answered_empty_and_not_with_an_older_one():
+    script = """
+        from kapacitor.udf.typed import Field, StreamUDF
+        class Counts(StreamUDF):
+            field = Field(doc="field")
+            def new_state(self): return {"seen": 0}
+            def point(self, point, state):
+                state["seen"] = object() if point.value == 2 else point.value
+        if __name__ == "__main__":
+            Counts.main()
+    """
+    with talk.start(script) as program:
+        program.init(talk.options(field="x"))
+        sizes = []
+        for value in (1.0, 2.0, 3.0):
+            program.send(talk.point(1, x=value), talk.snapshot())
+            sizes.append(len(program.expect("snapshot").snapshot.snapshot))
+        assert sizes[0] > 0
+        assert sizes[1] == 0
+        assert sizes[2] > 0
+        assert "no snapshot" in program.stderr()
 
 
 MANY = """
@@ -467,7 +492,10 @@ def test_memory_is_flat_over_a_long_stream():
             for _ in range(50):
                 program.expect("point")
             sizes.append(process.memory_info().rss)
-        assert max(sizes[5:]) < sizes[4] * 1.05
+        # How much is read ahead, and copied to be decoded, is up to the machine's other work;
+        # three bytes a point lost for good would be seen.
+        allowed = statistics.median(sizes[5:15]) * 1.05 + 2 * READ_AHEAD
+        assert statistics.median(sizes[30:]) < allowed
 
 
 @pytest.mark.parametrize("name", ["ttest.py", "control_chart.py"])

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 from google.protobuf import descriptor_pb2
@@ -82,6 +83,28 @@ def test_the_names_are_those_of_a_generated_module():
     assert udf_pb2.DESCRIPTOR.package == "agent"
     assert udf_pb2.Point.DESCRIPTOR.full_name == "agent.Point"
     assert udf_pb2.Point().fieldsDouble.get("no", 1.5) == 1.5
+
+
+@pytest.mark.parametrize("implementation", ["upb", "python"])
+def test_the_pure_python_implementation_has_the_same_messages(implementation):
+    program = """
+import pickle
+from kapacitor.udf import udf_pb2
+response = udf_pb2.Response()
+response.point.fieldsDouble["a"] = 1.5
+response.point.tags["t"] = "v"
+assert type(response.point) is udf_pb2.Point
+assert udf_pb2.Response.FromString(response.SerializeToString()) == response
+assert pickle.loads(pickle.dumps(response)) == response
+print(type(udf_pb2._pool).__module__, response.SerializeToString().hex())
+"""
+    env = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation}
+    env["PYTHONPATH"] = str(ROOT / "udf")
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    module, message = ran.stdout.split()
+    assert ("upb" in module) == (implementation == "upb")
+    assert message == "8a01163a060a0174120176420c0a016111000000000000f83f"
 
 
 SUITES = {

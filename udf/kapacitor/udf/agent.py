@@ -119,7 +119,6 @@ class Agent:
         self._connection = Connection(self._in, self._out)
         self._skip = _skip_errors()
         self._logged = -LOG_EVERY
-        self._last_snapshot = b""
 
     @property
     def statistics(self) -> Statistics:
@@ -216,11 +215,15 @@ class Agent:
         elif kind == "keepalive":
             self._connection.answer_keepalive(request.keepalive)
         elif kind == "snapshot":
-            response = handler.snapshot()
-            self.write_response(response, flush=True)
-            self._last_snapshot = response.snapshot.snapshot
+            self.write_response(handler.snapshot(), flush=True)
         elif kind == "restore":
-            self.write_response(handler.restore(request.restore), flush=True)
+            if self._skip and not request.restore.snapshot:
+                # The answer that stood in for a snapshot that failed: nothing to put back.
+                response = udf_pb2.Response()
+                response.restore.success = True
+            else:
+                response = handler.restore(request.restore)
+            self.write_response(response, flush=True)
         elif kind == "begin":
             handler.begin_batch(request.begin)
         elif kind == "point":
@@ -240,9 +243,10 @@ class Agent:
             return False
         self.statistics.failed += 1
         if kind == "snapshot":
-            # Kapacitor waits for an answer; the last good one loses least.
+            # Kapacitor waits for an answer. An older snapshot would be taken for the state at
+            # this place in the stream; from an empty one the handler begins anew.
             response = udf_pb2.Response()
-            response.snapshot.snapshot = self._last_snapshot
+            response.snapshot.snapshot = b""
             self.write_response(response, flush=True)
         now = time.monotonic()
         if now - self._logged >= LOG_EVERY:

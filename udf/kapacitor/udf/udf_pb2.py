@@ -11,6 +11,7 @@ another ``udf.proto`` does not end in a name clash.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 if __name__ != "kapacitor.udf.udf_pb2":
     # Imported bare, with PYTHONPATH on this very folder (``import udf_pb2``): hand
@@ -20,25 +21,46 @@ if __name__ != "kapacitor.udf.udf_pb2":
 
     sys.modules[__name__] = _module
 else:
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from google.protobuf.internal import api_implementation
     from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+    from google.protobuf.message import Message
 
-    _pool = descriptor_pool.DescriptorPool()
-    _files = descriptor_pb2.FileDescriptorSet.FromString(
-        Path(__file__).with_name("udf.desc").read_bytes()
-    )
-    for _file in _files.file:
-        _pool.AddSerializedFile(_file.SerializeToString())
+    from kapacitor.udf.framing import decode_varint
 
-    DESCRIPTOR = _pool.FindFileByName("udf.proto")
+    _pool: Any
+    _get_class: Any
+    try:
+        if api_implementation.Type() != "upb":
+            raise ImportError("another runtime")
+        from google._upb import _message
 
-    # GetMessageClass came with 4.22; before it, a factory bound to the pool.
-    _get_class = getattr(message_factory, "GetMessageClass", None)
-    if _get_class is None:  # pragma: no cover - protobuf 4.21 only
-        _get_class = message_factory.MessageFactory(_pool).GetPrototype
+        # Straight from the C runtime: what lies around it in Python (text formats, JSON,
+        # well-known types) costs every UDF process some 15 ms at start, and no agent uses it.
+        _pool = _message.DescriptorPool()
+        _make = _message.MessageMeta
+        _get_class = lambda message: (  # noqa: E731 - the other branch assigns it too
+            getattr(message, "_concrete_class", None)
+            or _make(message.name, (Message,), {"DESCRIPTOR": message})
+        )
+    except (ImportError, AttributeError):
+        from google.protobuf import descriptor_pool, message_factory
 
-    for _name, _message in DESCRIPTOR.message_types_by_name.items():
-        _class = _get_class(_message)
+        _pool = descriptor_pool.DescriptorPool()
+        # GetMessageClass came with 4.22; before it, a factory bound to the pool.
+        _get_class = getattr(message_factory, "GetMessageClass", None)
+        if _get_class is None:  # pragma: no cover - protobuf 4.21 only
+            _factory: Any = message_factory.MessageFactory(_pool)
+            _get_class = _factory.GetPrototype
+
+    # A FileDescriptorSet of one file: a tag, the file's length as a varint, the file.
+    _set = Path(__file__).with_name("udf.desc").read_bytes()
+    _size, _begin = decode_varint(_set, 1)
+    _pool.AddSerializedFile(_set[_begin : _begin + _size])
+
+    DESCRIPTOR: Any = _pool.FindFileByName("udf.proto")
+
+    for _name, _type in DESCRIPTOR.message_types_by_name.items():
+        _class = _get_class(_type)
         _class.__module__ = __name__
         globals()[_name] = _class
     for _name, _enum in DESCRIPTOR.enum_types_by_name.items():

@@ -24,12 +24,7 @@ the documentation (``--describe``). State is kept for each group, and saved and 
 by the SDK. A point that cannot be used is counted, logged and put aside; it ends nothing.
 """
 
-import os
-
-# A UDF's arrays are small: a pool of threads would only cost its start, for every UDF of
-# every task. Set it yourself for a detector that multiplies large matrices.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
+import kapacitor.udf.typed.start  # noqa: F401 - before all that imports numpy
 from kapacitor.udf.typed.base import BATCH, STREAM, TypedUDF
 from kapacitor.udf.typed.detector import StreamDetectorUDF, WindowDetectorUDF
 from kapacitor.udf.typed.options import Duration, Field, Fields, Option

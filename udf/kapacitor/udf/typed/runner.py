@@ -57,7 +57,6 @@ class Runner:
         self._connection = Connection(stream_in, stream_out)
         self._health = Health(self._connection.statistics)
         self._feed: Feed | None = None
-        self._saved = b""
 
     @property
     def statistics(self) -> Statistics:
@@ -185,14 +184,16 @@ class Runner:
         self._send(response)
 
     def _snapshot(self) -> None:
+        response = udf_pb2.Response()
+        response.snapshot.snapshot = b""
         if self._feed is not None:
             try:
-                self._saved = self._feed.groups.save(self._name, self._udf.version)
+                saved = self._feed.groups.save(self._name, self._udf.version)
+                response.snapshot.snapshot = saved
             except Exception as error:
-                # Kapacitor waits for an answer; the last good one loses least.
+                # Kapacitor waits for an answer. An older snapshot would be taken for the state
+                # at this place in the stream; an empty one begins anew.
                 logger.error("%s: no snapshot: %s", self._name, error)
-        response = udf_pb2.Response()
-        response.snapshot.snapshot = self._saved
         self._send(response)
 
     def _restore(self, snapshot: bytes) -> None:
