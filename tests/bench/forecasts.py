@@ -194,7 +194,8 @@ def main(
     for kind in dict.fromkeys(fault.kind for fault in FERMENTATION):
         delays = [o.delays[kind] for o in found if kind in o.delays]
         hits = [delay for delay in delays if delay is not None]
-        row = f"{np.median(hits):.0f}", f"{max(hits):.0f}"
+        # Short data may end before a fault begins.
+        row = (f"{np.median(hits):.0f}", f"{max(hits):.0f}") if hits else ("", "")
         table.add_row(kind, f"{len(hits)} of {len(delays)}", *row)
     console.print(table)
     days = sum(outcome.days for outcome in calm)
