@@ -24,8 +24,7 @@ from lineprotocol import LineError, parse_line
 from stack.api import Kapacitor
 from stack.cases import data, script
 from stack.cases.case import CASES, Case, CaseError, names, read
-from stack.cases.engine import Engine, engine
-from stack.choose import choose_backend
+from stack.cases.engine import Engine, choose_warm, engine
 from stack.errors import StackError
 from stack.settings import ROOT
 
@@ -71,7 +70,7 @@ def command(
         if not file.is_file():
             raise StackError(f"no file {file}")
     found = quotes(chosen)
-    backend = choose_backend(console)
+    backend = choose_warm(console)
     with console.status("asking Kapacitor"), engine(backend, 1, keep=True) as warm:
         found += judge(warm, chosen, fix)
         if not files:

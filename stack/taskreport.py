@@ -15,9 +15,8 @@ from rich.console import Console
 
 from lineprotocol import parse_line
 from stack.cases.case import CASES, PRECISIONS, Case, names, nanoseconds, read
-from stack.cases.engine import engine
+from stack.cases.engine import choose_warm, engine
 from stack.cases.run import Run
-from stack.choose import choose_backend
 from stack.errors import StackError
 from stack.findings import Alert, alerts
 from stack.report import ReportData, Score, Series, write_report
@@ -54,7 +53,7 @@ def command(
     console = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory() as folder:
         case = _case(task, data, simulator, precision, Path(folder))
-        backend = choose_backend(console)
+        backend = choose_warm(console)
         with console.status("replaying"), engine(backend, 1, keep=True) as warm:
             job = Run(case, warm)
             outcome = job.outcome()

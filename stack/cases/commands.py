@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from stack.cases.case import CASES, names
+from stack.cases.engine import choose_warm
 from stack.cases.walk import ACCEPTED, DIFFERS, FAILED, PASSED, Result, junit, walk
-from stack.choose import choose_backend
 from stack.errors import StackError
 
 console = Console(stderr=True, highlight=False)
@@ -101,7 +101,7 @@ def _wanted(asked: list[str], folder: Path) -> list[str]:
 
 
 def _walk(wanted: list[str], folder: Path, engines: int, keep: bool, accept: bool) -> list[Result]:
-    backend = choose_backend(console)
+    backend = choose_warm(console)
     with console.status(f"running {len(wanted)} cases"):
         return walk(wanted, backend, engines, keep, _show, accept, folder.resolve())
 

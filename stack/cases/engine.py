@@ -5,15 +5,18 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.console import Console
+
 from stack.api import InfluxDB, Kapacitor, wait_for
 from stack.backend import ALERT_LOGS, REPOSITORY, Stack
 from stack.cases.case import Case, CaseError
-from stack.choose import BACKENDS
+from stack.choose import BACKENDS, choose_backend
 from stack.compose import ANY_PORTS, ComposeStack, docker_engine_missing
 from stack.isolated import keep_logs, project_name
 from stack.native import NativeStack
@@ -63,7 +66,7 @@ class Engine:
 
     def start(self) -> bool:
         """Start the engines unless they run with the present configuration; tell if they did."""
-        mark = STATE / f"{self.stack.name}-{self.stack.backend}.configuration"
+        mark = self._mark
         wanted = _fingerprint()
         if mark.exists() and mark.read_text() == wanted and self._runs():
             self._connect()
@@ -74,6 +77,16 @@ class Engine:
         mark.write_text(wanted)
         self._connect()
         return False
+
+    @property
+    def _mark(self) -> Path:
+        """Holds what the engine was started with."""
+        return STATE / f"{self.stack.name}-{self.stack.backend}.configuration"
+
+    @property
+    def warm(self) -> bool:
+        """Whether it runs."""
+        return self._mark.exists() and self._runs()
 
     def _runs(self) -> bool:
         healthy = {s.service for s in self.stack.ps() if s.healthy}
@@ -177,6 +190,24 @@ def _stack(backend: str, number: int) -> Stack:
     if backend == "native":
         return NativeStack(f"cases-{number}", Addresses.free(), VARIABLES)
     return ComposeStack(project_name(f"cases-{number}"), ANY_PORTS, VARIABLES)
+
+
+def choose_warm(console: Console) -> str:
+    """Return the backend whose engine is warm, or else the one that `choose_backend` chooses.
+
+    That asks for images and engines first, which takes longer than a case.
+
+    Raises
+    ------
+    StackError
+        When no backend can be used.
+    """
+    asked = os.environ.get("STACK", "")
+    for backend in BACKENDS:
+        if asked in ("", backend) and Engine(_stack(backend, 1)).warm:
+            console.print(f"Backend: {backend} (its engines are warm).")
+            return backend
+    return choose_backend(console)
 
 
 @contextmanager
