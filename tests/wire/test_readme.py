@@ -1,6 +1,8 @@
 """The programs in the UDFs' README run as printed, and every public name is in it."""
 
 import re
+import sys
+import tomllib
 
 import pytest
 
@@ -26,6 +28,20 @@ def fields(program):
 def test_there_are_programs_and_they_are_short():
     assert sorted(PROGRAMS) == ["jump.py", "scale.py", "shift.py", "spread.py"]
     assert max(len(text.splitlines()) for text in PROGRAMS.values()) < 25
+
+
+@pytest.mark.wire
+def test_the_supervised_declaration_works(tmp_path):
+    blocks = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (declared,) = (block for block in blocks if "supervise" in block)
+    function = tomllib.loads(declared)["udf"]["functions"]["tTest"]
+    assert function["prog"] == "python3"
+    words = [sys.executable if word == "python3" else word for word in function["args"]]
+    arguments = [str(talk.UDF.parent / word) if word.endswith(".py") else word for word in words]
+    with talk.Program([sys.executable, *arguments], env={"PYTHONPATH": str(talk.UDF)}) as program:
+        assert program.init(talk.options(field="x", size=100, alpha=0.1)).success
+        program.send(*talk.window([1, 2, 3]))
+        assert program.expect("point").point.fieldsDouble["pvalue"] == 1.0
 
 
 @pytest.mark.wire
