@@ -149,9 +149,9 @@ class Signals:
                 stop = now_ns()
                 start, first, last = stop - length, stop - length, stop
             else:
-                # The same again on both sides, so that moving shows something at once.
+                # Half as much again on both sides, so that moving shows something at once.
                 first, last = self.fixed
-                start, stop = first - length, last + length
+                start, stop = first - length // 2, last + length // 2
             width = signals.bucket(first, last)
             found = await signals.read(self.hub.engines, self.view, start, stop, width, self.tag)
             limits = [self.hub.threshold(panel) for panel in self.view.panels]

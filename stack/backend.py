@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stack.settings import ROOT, Addresses, environment
 
-SERVICES = ("influxdb", "kapacitor", "telegraf", "simulator")
+SERVICES = ("influxdb", "kapacitor", "telegraf", "simulator", "page")
 #: Started with the others when COMPOSE_PROFILES names them.
 OPTIONAL = ("mqtt", "grafana", "brew")
 #: The services of a stack that somebody else feeds: the demo, the tests.
