@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Append an alert, given as JSON on standard input, to a file as one line for people.
 
-An example for the `exec` handler: `.exec('/stack/kapacitor/handlers/alert_lines.py', '/path/of.txt')`.
+An example for the `exec` handler, which gives a program and its arguments:
+`.exec('/stack/kapacitor/handlers/alert_lines.py', '/var/log/kapacitor/alerts.txt')`.
 """
 
 import json
