@@ -19,7 +19,9 @@ from kapacitor.udf.supervise.rules import GiveUp, Refused
 
 logger = logging.getLogger("kapacitor.udf.supervise")
 
-_BLOCK = 1 << 20  # bytes asked for in one read
+# Bytes asked for in one read. What is read is kept for long, in blocks: of many sizes, they
+# would leave holes in the heap that nothing fits into.
+_BLOCK = 1 << 17
 _PIPE_SIZE = 1 << 20
 _TICK = 0.1  # seconds between two looks at the clock
 _KEEPALIVE = 0.25  # seconds between unasked signs of life, while Kapacitor has to wait
@@ -73,6 +75,7 @@ class Loop:
         self._keepalive_at = 0.0
         self._confirmed_at = 0.0
         self._snapshots = 0
+        self._room = bytearray(_BLOCK)
         self._progress = -1
         self._progress_at = 0.0
 
@@ -161,8 +164,14 @@ class Loop:
         if core.close_input and self._in is not None:
             self._close_input()
 
+    def _read(self, descriptor: int, size: int) -> bytes:
+        """Read once; the bytes take no more memory than there are."""
+        with memoryview(self._room)[:size] as room:
+            count = os.readv(descriptor, [room])
+        return bytes(memoryview(self._room)[:count])
+
     def _read_kapacitor(self) -> None:
-        block = os.read(self._source, min(_BLOCK, self.core.rules.buffer // 8))
+        block = self._read(self._source, min(_BLOCK, self.core.rules.buffer // 8))
         if block:
             self.core.from_kapacitor(block)
         else:
@@ -170,7 +179,7 @@ class Loop:
 
     def _read_program(self, out: int) -> bool:
         try:
-            block = os.read(out, _BLOCK)
+            block = self._read(out, _BLOCK)
         except OSError:
             block = b""
         if not block:
