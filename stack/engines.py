@@ -8,6 +8,7 @@ build makes by itself through the `pkg-config` program built first.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import math
 import os
 import re
@@ -160,9 +161,15 @@ def version_of(program: str | Path, asks: tuple[str, ...]) -> str:
 
 
 def installed(engine: Engine) -> Path | None:
-    """Return the folder that has every program of `engine` at its exact version, or None."""
+    """Return the folder that has every program of `engine` as it is wanted, or None.
+
+    What was built here must be of the same modules and plugins as a build would be now; on PATH the
+    exact version is enough.
+    """
     first = shutil.which(engine.programs[0])
-    for folder in [BIN] + ([Path(first).parent] if first else []):
+    for folder in dict.fromkeys([BIN] + ([Path(first).parent] if first else [])):
+        if folder == BIN and not _is_current(engine):
+            continue
         # tickfmt is a tool of the tests that no package ships: asked for where it is used.
         needed = [p for p in engine.programs if p != "tickfmt" or folder == BIN]
         if all((folder / p).exists() for p in needed) and (
@@ -170,6 +177,19 @@ def installed(engine: Engine) -> Path | None:
         ):
             return folder
     return None
+
+
+def _is_current(engine: Engine) -> bool:
+    stamp = BIN / f"{engine.name}.stamp"
+    return stamp.exists() and stamp.read_text() == _stamp(engine)
+
+
+def _stamp(engine: Engine) -> str:
+    """Return all that a build depends on, as one hash: modules, sources, version, plugins."""
+    folder = ROOT / "native" / "engines" / engine.name
+    files = sorted(f for f in folder.iterdir() if f.suffix in (".mod", ".sum", ".go"))
+    built_from = b"".join(f.read_bytes() for f in files) + repr(engine).encode()
+    return hashlib.sha256(built_from).hexdigest()
 
 
 def path_with_engines(env: dict[str, str]) -> str:
@@ -259,6 +279,7 @@ def _build(engine: Engine, console: Console) -> None:
     if engine.tags:
         command += ["-tags", ",".join(engine.tags)]
     _go(engine.name, [*command, "tool"], env, engine.seconds, console)
+    (BIN / f"{engine.name}.stamp").write_text(_stamp(engine))
     if installed(engine) is None:
         raise StackError(
             f"the built {engine.programs[0]} does not answer as version {engine.version}",
