@@ -76,7 +76,7 @@ reload: .venv/ready ## Load kapacitor/load again into the running stack
 lint: .venv/ready ## Check the Python code and the TICKscripts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@MYPYPATH=udf:telegraf:. .venv/bin/mypy -p stack -p simulator -p kapacitor.udf -p detectors -p lineprotocol -p processors
+	@MYPYPATH=udf:telegraf:. .venv/bin/mypy -p stack -p simulator -p kapacitor.udf -p detectors -p lineprotocol -p processors -p page
 	@$(RUN) stack lint
 
 new-udf: .venv/ready ## Write a new UDF with its task, declaration and test (NAME=vibration KIND=window)

@@ -350,5 +350,6 @@ def live() -> NativeStack:
     stack = NativeStack(env.get("COMPOSE_PROJECT_NAME") or LIVE, Addresses.of(env))
     file = stack.state / "addresses.json"
     if file.exists() and stack._answers():
-        stack.addresses = Addresses(**json.loads(file.read_text()))
+        # A port that is new since then has the value of now.
+        stack.addresses = stack.addresses.with_ports(json.loads(file.read_text()))
     return stack

@@ -59,7 +59,9 @@ def run_tests(console: Console, arguments: Sequence[str]) -> int:
     if arguments:
         return subprocess.call([*pytest, *arguments], cwd=ROOT, env=env)
     status = 0
-    for selection in (["-m", "not stack", "-n", "auto", "-q"], ["-m", "stack"]):
+    # Engines, clients and tests share the cores: what fails is run once more, and shown as a rerun.
+    again = ["--reruns", "1"]
+    for selection in (["-m", "not stack", "-n", "auto", "-q", *again], ["-m", "stack", *again]):
         console.rule(" ".join(["pytest", *selection]))
         # The second run goes on when the first fails: one report of everything that is wrong.
         status = subprocess.call([*pytest, *selection], cwd=ROOT, env=env) or status
