@@ -112,7 +112,12 @@ def contenders() -> list[Contender]:
     """Return all agents, the stock one first: ratios are to it."""
     python, agent = stock_python()
     go = str(go_agent())
-    ours = {"PYTHONPATH": str(ROOT / "udf")}
+    # Compiled once, like what is installed, whatever the shell says of __pycache__.
+    compiled = {
+        "PYTHONPYCACHEPREFIX": str(ROOT / ".stack/pycache"),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+    ours = {"PYTHONPATH": str(ROOT / "udf"), **compiled}
     handler, mirror = str(_HANDLER), str(_MIRROR)
     typed, typed_mirror = str(ROOT / "udf/ttest.py"), str(_HERE / "programs/mirror_typed.py")
     three = ["--values", "field=3"]
@@ -124,7 +129,7 @@ def contenders() -> list[Contender]:
             [str(python), "-u", handler],
             [str(python), "-u", handler, "--fields", "3"],
             [str(python), "-u", mirror],
-            {"PYTHONPATH": str(agent)},
+            {"PYTHONPATH": str(agent), **compiled},
         ),
         Contender("stock Go", [go], [go, "-fields", "3"], [go, "-mirror"]),
         Contender(
