@@ -46,7 +46,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Any:
                 "stream|from().measurement('temperatures')|window().period(1m).every(1m)"
                 f"@{name}().field('hotend').size(3600).alpha(0.001)"
                 "|alert().id('hotend').details('')"
-                ".crit(lambda: \"pvalue\" < 0.001).info(lambda: TRUE)"
+                '.crit(lambda: "pvalue" < 0.001).info(lambda: TRUE)'
                 f".log('{folder}/{name}.log')",
             )
         engine.record("six_hours", "plain", lines())
