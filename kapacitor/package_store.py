@@ -158,6 +158,9 @@ class Store:
             try:
                 with context.open() as program:
                     context.info = program.info()
+                # One that the program does not know is the task's mistake, and reported as such.
+                declared = context.info.options
+                context.given = [o for o in given["options"] if o.partition("=")[0] in declared]
             except ProgramError as error:
                 problems.append(str(error))
             else:

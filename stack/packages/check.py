@@ -83,8 +83,7 @@ def _check(package: Package, host: Host, console: Console) -> None:
             for problem in found["problems"]:
                 package.report(program, f"@{name}: {_short(problem)}", _remedy(problem))
     _calls(package, {n: a["options"] for n, a in answers.items()}, known)
-    started = [bool(answer["options"] or not answer["problems"]) for answer in answers.values()]
-    if runs and all(started):
+    if runs and not any(answer["problems"] for answer in answers.values()):
         with console.status("trying the tasks in a Kapacitor of their own"):
             _trial(package, host)
 

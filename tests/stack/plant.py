@@ -65,7 +65,7 @@ stream
     |alert()
         .id('pump')
         .crit(lambda: "anomaly_status" > 0)
-        .message('{{ .ID }} {{ index .Fields "anomaly_status" }}')
+        .message('{{ .ID }} {{ index .Fields "anomaly_status" }} {{ .Time.Unix }}')
         .log('/var/log/kapacitor/pump.log')
         .mqtt('mqtt')
         .topic('alerts/pump')
