@@ -9,7 +9,8 @@ CASE ?=
 BENCH ?=
 PACKAGE ?=
 
-export PYTHONDONTWRITEBYTECODE := 1
+# Compiled modules in one ignored place, not beside the sources.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.stack/pycache
 
 .DEFAULT_GOAL := help
 .PHONY: check deploy packages remove new-udf accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload report brew-report

@@ -205,7 +205,9 @@ class NativeStack(Stack):
             "SECRETS": env.get("SECRETS") or "./secrets",
             "MQTT_USERNAME": env.get("MQTT_USERNAME") or "stack",
             "OPENBLAS_NUM_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            # Compiled modules are kept, or every UDF process would compile the SDK anew.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(STATE / "pycache"),
         }
 
     def _answers(self) -> bool:
