@@ -54,7 +54,13 @@ def run_tests(console: Console, arguments: Sequence[str]) -> int:
         )
     if "native" in usable:
         ensure_engines(console)
-    env = os.environ | {VARIABLE: ",".join(usable), "PATH": path_with_engines(dict(os.environ))}
+    env = dict(os.environ) | {
+        VARIABLE: ",".join(usable),
+        "PATH": path_with_engines(dict(os.environ)),
+    }
+    # What `make test` was called with is not for the `make` of tests.
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS"):
+        env.pop(name, None)
     pytest = [sys.executable, "-m", "pytest"]
     if arguments:
         return subprocess.call([*pytest, *arguments], cwd=ROOT, env=env)

@@ -64,20 +64,21 @@ def stack(backend: str, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The engines of the stack, without the simulator, in an instance of their own."""
     failed = request.session.testsfailed
     if backend == "native":
-        with isolated(backend, "test") as running, pytest.MonkeyPatch.context() as patch:
-            patch.setenv("KAPACITOR_TASK_SNAPSHOT_INTERVAL", "1s")
+        with isolated(backend, "test") as running:
+            running.variables["KAPACITOR_TASK_SNAPSHOT_INTERVAL"] = "1s"
             running.up(ENGINES_ONLY)
             yield running
             _show_logs(running, request, failed)
         return
     with pytest.MonkeyPatch.context() as patch:
+        # For the start only: other tests and their commands have ports of their own.
         for name, value in ANY_PORTS.variables().items():
             patch.setenv(name, value)
         request.getfixturevalue("docker_services")
-        running = ComposeStack(project_name("test"), ANY_PORTS)
-        running.find_ports(ENGINES_ONLY)
-        yield running
-        _show_logs(running, request, failed)
+    running = ComposeStack(project_name("test"), ANY_PORTS)
+    running.find_ports(ENGINES_ONLY)
+    yield running
+    _show_logs(running, request, failed)
 
 
 def _show_logs(running: Stack, request: pytest.FixtureRequest, failed_before: int) -> None:

@@ -96,6 +96,12 @@ def filled(backend: str) -> Iterator[Stack]:
                 f"Kapacitor's own {name}",
                 lambda name=name: influxdb.query(f'SELECT * FROM "{name}" LIMIT 1', "stack"), 60,
             )  # fmt: skip
+        # InfluxDB makes this database with its first counters.
+        wait_for(
+            "InfluxDB's own database",
+            lambda: "_internal" in {row["name"] for row in influxdb.query("SHOW DATABASES")},
+            60,
+        )
         wait_for(
             "InfluxDB's own counters",
             lambda: influxdb.query(
