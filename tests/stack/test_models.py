@@ -395,14 +395,11 @@ def test_a_broker_that_is_away_loses_no_alert(
     leak(influxdb, 2000)
     wait_for("an alert at the client", lambda: len(subscriber.payloads("alerts/pump")) > before)
     assert logged(running) == count + 61
+    # At least once is what QoS 1 promises; nobody promises it for what a broker that is killed
+    # has not written down yet, which with Mosquitto is what is younger than some seconds.
+    wanted = {f"pump 4 {START + second}" for second in (*range(1000, 1060), 2000)}
     if running.backend == "native":
-        # This broker writes down at once that somebody wants the alerts: not one is lost to him.
-        wait_for("every alert", lambda: len(set_of(subscriber)) == 61)
-
-
-def set_of(subscriber: Client) -> set[str]:
-    """Return the alerts that reached the client; at least once is what QoS 1 promises."""
-    return set(subscriber.payloads("alerts/pump"))
+        wait_for("every alert", lambda: wanted <= set(subscriber.payloads("alerts/pump")))
 
 
 def test_kapacitor_starts_without_the_broker_and_finds_it_later(
