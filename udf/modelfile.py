@@ -194,7 +194,7 @@ def load(path: str | Path) -> tuple[Any, Card]:
     if path.suffix != ".skops" and path.suffix not in RUNS_CODE:
         raise ModelError(f"{path}: load reads .skops; verify() it, then use its own library")
     card = verify(path)
-    import skops.io
+    import skops.io  # type: ignore[import-untyped]
 
     content = path.read_bytes()
     try:
@@ -228,7 +228,7 @@ def save(model: Any, path: str | Path, libraries: tuple[str, ...], **about: Any)
     ModelError
         If `load` would refuse it.
     """
-    import skops.io
+    import skops.io  # type: ignore[import-untyped]
 
     path = Path(path)
     content: bytes = skops.io.dumps(model, compression=zipfile.ZIP_DEFLATED)

@@ -57,7 +57,7 @@ def test_everything_wrong_is_said_at_once(folder: Path) -> None:
         ('version = "1.0.0"', "version = 1", "version: 1 is not of type 'string'", "MAJOR.MINOR"),
         ('version = "1.0.0"', "", "'version' is a required property", "add it"),
         ('version = "1.0.0"', 'version = "1.0.0"\nmodel = 1', "'model' was unexpected", "known"),
-        ("[functions.turbine]\n", '[functions.turbine]\ntimeout = "soon"\n', "timeout: 'soon'",
+        ('timeout = "60s"', 'timeout = "soon"', "timeout: 'soon'",
          "kills the program"),
         ('program = "udf/turbine.py"', 'program = "../turbine.py"', "'../turbine.py' does not",
          "the Python file in udf/"),
