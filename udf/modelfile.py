@@ -228,7 +228,7 @@ def save(model: Any, path: str | Path, libraries: tuple[str, ...], **about: Any)
     ModelError
         If `load` would refuse it.
     """
-    import skops.io  # type: ignore[import-untyped]
+    import skops.io
 
     path = Path(path)
     content: bytes = skops.io.dumps(model, compression=zipfile.ZIP_DEFLATED)
