@@ -9,8 +9,7 @@ CASE ?=
 BENCH ?=
 PACKAGE ?=
 
-# Compiled modules in one ignored place, not beside the sources.
-export PYTHONPYCACHEPREFIX := $(CURDIR)/.stack/pycache
+export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: check deploy packages remove new-udf accept alerts inject help demo test test-tasks up down logs ps clean lint images bench reload report brew-report
