@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -246,7 +245,7 @@ for _name in ("kapacitor", "influx"):
 def main() -> None:
     """Run a command; an error the user can act on is shown without a traceback."""
     # A plain `kill` cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(prog_name="python -m stack")
     except StackError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,14 @@ from stack.settings import ROOT
 from stack.testing import VARIABLE
 
 LOG_LINES = 40
+
+
+def pytest_configure() -> None:
+    """Let the programs under test be interrupted, also where the shell runs the tests with `&`.
+
+    Such a run ignores SIGINT, and so would all that it starts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _backends() -> list[str]:
