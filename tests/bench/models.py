@@ -8,8 +8,10 @@ on a native stack.
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -87,8 +89,10 @@ def one_by_one(form: str, sent: list[udf_pb2.Request]) -> list[float]:
 
 def to_mqtt(count: int) -> list[float]:
     """Return the seconds from a write to InfluxDB to the alert at an MQTT client."""
-    with isolated("native", "bench-mqtt") as stack:
-        stack.variables |= {"COMPOSE_PROFILES": "mqtt", "MQTT_PASSWORD": "bench"}
+    with tempfile.TemporaryDirectory() as folder, isolated("native", "bench-mqtt") as stack:
+        secret = Path(folder) / "mqtt_password"
+        secret.write_text("bench")
+        stack.variables |= {"COMPOSE_PROFILES": "mqtt", "MQTT_PASSWORD_FILE": str(secret)}
         host = Host(stack)
         package = read(PACKAGE)
         host.put(package)

@@ -1,6 +1,7 @@
 """Models on live streams: data in over MQTT and JSON, packages, alerts at a real MQTT client."""
 
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from simulator.source import SECOND
 from simulator.turbine import DAILY, DAY, STEP, TURBINES, Park
 from stack.api import InfluxDB, Kapacitor, wait_for
 from stack.backend import ENGINES_ONLY, Stack
+from stack.compose import ComposeStack
 from stack.errors import StackError
 from stack.isolated import isolated
 from stack.packages.check import start
@@ -85,9 +87,11 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def running(backend: str) -> Iterator[Stack]:
+def running(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    secret = tmp_path_factory.mktemp("secrets") / "mqtt_password"
+    secret.write_text(f"{PASSWORD}\n")
     with isolated(backend, "models-test") as stack:
-        stack.variables |= {"COMPOSE_PROFILES": "mqtt,json", "MQTT_PASSWORD": PASSWORD}
+        stack.variables |= {"COMPOSE_PROFILES": "mqtt,json", "MQTT_PASSWORD_FILE": str(secret)}
         stack.up(ENGINES_ONLY)
         yield stack
 
@@ -160,6 +164,25 @@ def test_nobody_gets_in_without_the_password(running: Stack) -> None:
         wait_for("an answer", lambda: len(answers) > 0)
         client.loop_stop()
         assert answers.pop() is True
+
+
+def test_docker_inspect_shows_no_password(running: Stack) -> None:
+    if not isinstance(running, ComposeStack):
+        pytest.skip("on the native backend nothing is a container")
+    containers = [f"{running.name}-{service}-1" for service in ("mqtt", "kapacitor", "telegraf")]
+    done = subprocess.run(
+        ["docker", "inspect", *containers], capture_output=True, text=True, check=True
+    )
+    assert "/run/mqtt_password" in done.stdout
+    assert PASSWORD not in done.stdout
+    for container in containers:
+        top = subprocess.run(
+            ["docker", "top", container, "-o", "pid,args"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert PASSWORD not in top.stdout
 
 
 def write(influxdb: InfluxDB, park: Park, first: int, steps: int, every: int = 1) -> int:

@@ -1,18 +1,20 @@
 // Command mqtt-broker is an MQTT 3.1.1 and 5 broker for the native path: one TCP listener, one user,
 // retained messages and sessions kept in a file. In containers its place is taken by Mosquitto.
 //
-// The name and the password come from MQTT_USERNAME and MQTT_PASSWORD, never from the command line,
-// which other users of the machine can read.
+// The name comes from MQTT_USERNAME and the password from the file that MQTT_PASSWORD_FILE names, never from
+// the command line, which other users of the machine can read.
 package main
 
 import (
 	"crypto/subtle"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -60,10 +62,30 @@ func main() {
 	}
 }
 
+// credentials returns the one user's name and password.
+func credentials() (name, password string, err error) {
+	name = os.Getenv("MQTT_USERNAME")
+	if name == "" {
+		return "", "", errors.New("MQTT_USERNAME is not set")
+	}
+	if file := os.Getenv("MQTT_PASSWORD_FILE"); file != "" {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return "", "", fmt.Errorf("MQTT_PASSWORD_FILE: %w", err)
+		}
+		password = strings.TrimRight(string(content), "\n")
+	}
+	if password == "" {
+		return "", "", errors.New("no MQTT password: the broker lets nobody in without one; write it into a file, " +
+			"such as secrets/mqtt_password, and set MQTT_PASSWORD_FILE to that in .env")
+	}
+	return name, password, nil
+}
+
 func run(listen, state string) error {
-	name, password := os.Getenv("MQTT_USERNAME"), os.Getenv("MQTT_PASSWORD")
-	if name == "" || password == "" {
-		return fmt.Errorf("MQTT_USERNAME and MQTT_PASSWORD are not both set: set MQTT_PASSWORD in .env")
+	name, password, err := credentials()
+	if err != nil {
+		return err
 	}
 	// Once it serves, only errors: the library warns of every connection that just ends, and a health
 	// check is one each second.
