@@ -66,7 +66,8 @@ def run_tests(console: Console, arguments: Sequence[str]) -> int:
         return subprocess.call([*pytest, *arguments], cwd=ROOT, env=env)
     status = 0
     # Engines, clients and tests share the cores: what fails is run once more, and shown as a rerun.
-    again = ["--reruns", "1"]
+    # What fails again is shown at once: a run that is cut off still says what it saw.
+    again = ["--reruns", "1", "--instafail"]
     for selection in (["-m", "not stack", "-n", "auto", "-q", *again], ["-m", "stack", *again]):
         console.rule(" ".join(["pytest", *selection]))
         # The second run goes on when the first fails: one report of everything that is wrong.
