@@ -14,20 +14,16 @@ The logger reads the probe in steps of 0.1 °C, once a second.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp, pi, sin
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from simulator import options
-from simulator.errors import SimulatorError
-from simulator.job import Job
-from simulator.run import run
+from simulator.generator import generator
+from simulator.options import choice
 from simulator.source import PRECISIONS, SECOND, Anomaly, Chunk, Injections, Times
 
 MEASUREMENT = "temperature"
@@ -227,59 +223,21 @@ class Brew:
         return Chunk("".join(lines).encode("ascii"), len(lines), int(times[-1]))
 
 
-def command(
-    seed: options.Seed = 1,
-    start: options.Start = "2020-08-05T04:37:08Z",
-    duration: options.Duration = None,
+def make(
+    seed: int,
+    live: bool,  # noqa: ARG001 - live or not, the same goes wrong
     schedule: Annotated[
         str, typer.Option(help="What goes wrong: faults (each once), calm (nothing).")
     ] = "faults",
-    truth: Annotated[
-        Path | None, typer.Option(help="Write the times of the faults to this file, as JSON.")
-    ] = None,
-    output: options.Output = None,
-    to: options.To = options.Service.telegraf,
-    url: options.Url = None,
-    db: options.Database = "brew",
-    rp: options.RetentionPolicy = None,
-    precision: options.Precision = None,
-    chunk: options.ChunkSize = 5000,
-    live: options.Live = False,
-    speed: options.Speed = 30.0,
-    inject: options.Inject = None,
-    buffer: options.Buffer = 100_000,
-    control: options.Control = options.CONTROL,
-    as_json: options.Json = False,
-) -> None:
+) -> Brew:
     """Make the temperatures of two fermenting beers, one point a second each.
 
     Faults, for --inject as well, are BREW.FAULT: the brews haze_v5 and bv_1, the faults door
     (left open), heater (stuck), drift (of the sensor, 0.5 °C an hour), spike and gap.
     """
-    chosen = options.choice("--schedule", schedule, SCHEDULES)
-    unit = precision or (options.Unit.ms if live else options.Unit.s)
-    injections = Injections(FIELDS)
-    source = Brew(seed, chosen, injections)
-    begin, length = options.times(live, start, duration, "36h")
-    if truth is not None:
-        try:
-            truth.write_text(json.dumps([asdict(a) for a in source.anomalies(begin)]) + "\n")
-        except OSError as error:
-            raise SimulatorError(f"--truth {truth}: {error.strerror}") from None
-    run(
-        Job(
-            source=source,
-            injections=injections,
-            target=options.target(to, url, db, rp, unit),
-            output=output,
-            start=begin,
-            duration=length,
-            precision=unit,
-            chunk=chunk,
-            speed=speed if live else None,
-            inject=options.parse_injections(inject or []),
-            buffer=buffer,
-            control=control,
-            as_json=as_json,
-        )
-    )
+    return Brew(seed, choice("--schedule", schedule, SCHEDULES))
+
+
+command = generator(
+    make, database="brew", length="36h", first="2020-08-05T04:37:08Z", faults=Brew.anomalies
+)

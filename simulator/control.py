@@ -26,7 +26,7 @@ MAX_BODY = 65_536
 
 @contextmanager
 def serve(
-    address: str, health: Callable[[], dict[str, object]], injections: Injections | None
+    address: str, health: Callable[[], dict[str, object]], injections: Injections
 ) -> Iterator[str]:
     """Serve health and injections at ``HOST:PORT`` for as long as the context lasts.
 
@@ -36,8 +36,8 @@ def serve(
         Where to listen; port 0 takes a free one.
     health : callable
         Returns the figures; its ``status`` is ``ok`` or anything else.
-    injections : Injections or None
-        What to start and stop; None serves the health alone.
+    injections : Injections
+        What to start and stop.
 
     Yields
     ------
@@ -78,7 +78,7 @@ def serve(
 
 class _Handler(BaseHTTPRequestHandler):
     health: Callable[[], dict[str, object]]
-    injections: Injections | None
+    injections: Injections
     timeout = 5
 
     def do_GET(self) -> None:
@@ -110,9 +110,6 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, KeyError, TypeError):
             self._answer(400, {"error": 'the body must be {"field": NAME, "seconds": NUMBER}'})
             return
-        if self.injections is None:
-            self._list(404)
-            return
         try:
             self.injections.begin(str(field), seconds, time.time_ns())
         except SimulatorError as error:
@@ -127,15 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._unknown()
             return
         field = unquote(field)
-        if self.injections is None or self.injections.stop(field, time.time_ns()) is None:
+        if self.injections.stop(field, time.time_ns()) is None:
             self._answer(404, {"error": f"no anomaly is running in {field!r}"})
             return
         self._list(200)
 
     def _list(self, code: int) -> None:
-        if self.injections is None:
-            self._answer(404, {"error": "this generator has no anomalies to inject"})
-            return
         running = [
             {"field": a.field, "start": iso(a.start), "end": iso(a.end)}
             for a in self.injections.running(time.time_ns())

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from simulator import options
-from simulator.job import Job
-from simulator.run import run
+from simulator.generator import generator
+from simulator.options import choice
 from simulator.source import PRECISIONS, SECOND, Anomaly, Chunk, Injections, Times
 
 MEASUREMENT = "cpu"
@@ -174,10 +173,9 @@ class Fleet:
         return Chunk(lines, times.size * self.series, int(times[-1]))
 
 
-def command(
-    seed: options.Seed = 1,
-    start: options.Start = options.FIRST_DAY,
-    duration: options.Duration = None,
+def make(
+    seed: int,
+    live: bool,
     hosts: Annotated[
         int, typer.Option(min=1, max=1000, help="Hosts of each service in each datacenter.")
     ] = 3,
@@ -185,39 +183,10 @@ def command(
         str | None,
         typer.Option(help="When incidents come: daily or brief. By default daily; live, brief."),
     ] = None,
-    output: options.Output = None,
-    to: options.To = options.Service.telegraf,
-    url: options.Url = None,
-    db: options.Database = "telegraf",
-    rp: options.RetentionPolicy = None,
-    precision: options.Precision = None,
-    chunk: options.ChunkSize = 500,
-    live: options.Live = False,
-    speed: options.Speed = 30.0,
-    inject: options.Inject = None,
-    buffer: options.Buffer = 100_000,
-    control: options.Control = options.CONTROL,
-    as_json: options.Json = False,
-) -> None:
+) -> Fleet:
     """Make the CPU usage of a fleet: four services in two datacenters, every ten seconds."""
     name = schedule or ("brief" if live else "daily")
-    chosen = options.choice("--schedule", name, SCHEDULES)
-    unit = precision or (options.Unit.ms if live else options.Unit.s)
-    begin, length = options.times(live, start, duration, "24h")
-    injections = Injections(tuple(service.name for service in SERVICES))
-    job = Job(
-        source=Fleet(seed, hosts, chosen, injections),
-        injections=injections,
-        target=options.target(to, url, db, rp, unit),
-        output=output,
-        start=begin,
-        duration=length,
-        precision=unit,
-        chunk=chunk,
-        speed=speed if live else None,
-        inject=options.parse_injections(inject or []),
-        buffer=buffer,
-        control=control,
-        as_json=as_json,
-    )
-    run(job)
+    return Fleet(seed, hosts, choice("--schedule", name, SCHEDULES))
+
+
+command = generator(make, database="telegraf", length="24h", points=500)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from simulator.errors import SimulatorError
-from simulator.source import SECOND, Injections, Source
+from simulator.source import SECOND, Source
 
 console = Console(stderr=True)
 
@@ -25,8 +24,6 @@ class Job:
         Makes the points.
     target : str
         Address to write to, with database and precision in the query.
-    injections : Injections or None
-        Anomalies by hand that the source heeds; None if it knows none.
     output : str or None
         File to write instead of sending; ``-`` for standard output.
     start : int
@@ -51,7 +48,6 @@ class Job:
 
     source: Source
     target: str
-    injections: Injections | None = None
     output: str | None = None
     start: int = 0
     duration: float | None = None
@@ -66,9 +62,7 @@ class Job:
     def begin_injections(self, now: int) -> None:
         """Start the anomalies that were asked for, counted from `now` (ns)."""
         for name, seconds, offset in self.inject:
-            if self.injections is None:
-                raise SimulatorError("--inject: this generator has no anomalies to inject")
-            self.injections.begin(name, seconds, now + round(offset * SECOND))
+            self.source.injections.begin(name, seconds, now + round(offset * SECOND))
 
 
 def progress() -> Progress:

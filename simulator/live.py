@@ -172,7 +172,7 @@ def run_live(job: Job) -> None:
     stop = threading.Event()
     previous = {s: signal.signal(s, _setter(stop)) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with serve(job.control, status.summary, job.injections):
+        with serve(job.control, status.summary, job.source.injections):
             due = time.time_ns() // unit * unit
             job.begin_injections(due)
             rate = 1e9 / step * job.source.series

@@ -1,4 +1,4 @@
-"""The options that every generator's command shares, and what their values mean."""
+"""What the values of the commands' options mean."""
 
 from __future__ import annotations
 
@@ -48,58 +48,6 @@ ADDRESSES = {
 }
 """For each service the variable that may hold its address, the default and the path to write to."""
 
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")]
-Start = Annotated[
-    str,
-    typer.Option(
-        help="Time of the first point: ISO 8601, 'now' or 'now-1h'. Live data is from now on."
-    ),
-]
-Duration = Annotated[
-    str | None,
-    typer.Option(
-        help="Length of the data, such as 24h2s, 90m or 3600. Live, for ever if not given."
-    ),
-]
-Output = Annotated[
-    str | None, typer.Option("--output", "-o", help="Write to a file ('-': stdout), send nothing.")
-]
-To = Annotated[
-    Service,
-    typer.Option(
-        help="Send to this service, at TELEGRAF_URL, INFLUXDB_URL or KAPACITOR_URL if set."
-    ),
-]
-Url = Annotated[
-    str | None, typer.Option(help="Send to any endpoint that takes line protocol, instead of --to.")
-]
-Database = Annotated[str, typer.Option(help="Database the points belong to.")]
-RetentionPolicy = Annotated[
-    str | None,
-    typer.Option(help="Retention policy. By default the database's; for kapacitor autogen."),
-]
-Precision = Annotated[
-    Unit | None, typer.Option(help="Unit of the timestamps. By default s; live, ms.")
-]
-ChunkSize = Annotated[int, typer.Option(min=1, max=1_000_000, help="Points in one request.")]
-Live = Annotated[
-    bool, typer.Option("--live", help="Send for ever, each point at the time it is stamped with.")
-]
-Speed = Annotated[float, typer.Option(min=0.001, help="Live: multiple of real time.")]
-Inject = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="FIELD:SECONDS[@AT]",
-        help="Start an anomaly now, that is at the beginning, or AT seconds later. Repeatable.",
-    ),
-]
-Buffer = Annotated[
-    int,
-    typer.Option(min=1, help="Live: points kept while the other side is away; then the oldest go."),
-]
-Control = Annotated[
-    str, typer.Option(metavar="HOST:PORT", help="Live: where health and injections are served.")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
 
 

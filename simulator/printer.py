@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from simulator import options
-from simulator.job import Job
-from simulator.run import run
+from simulator.generator import generator
+from simulator.options import choice
 from simulator.source import PRECISIONS, SECOND, Anomaly, Chunk, Injections, Times
 
 MEASUREMENT = "temperatures"
@@ -174,47 +173,17 @@ class Printer:
         return Chunk(lines, times.size, int(times[-1]))
 
 
-def command(
-    seed: options.Seed = 1,
-    start: options.Start = options.FIRST_DAY,
-    duration: options.Duration = None,
+def make(
+    seed: int,
+    live: bool,
     schedule: Annotated[
         str | None,
         typer.Option(help="When it goes wrong: daily or brief. By default daily; live, brief."),
     ] = None,
-    output: options.Output = None,
-    to: options.To = options.Service.telegraf,
-    url: options.Url = None,
-    db: options.Database = "printer",
-    rp: options.RetentionPolicy = None,
-    precision: options.Precision = None,
-    chunk: options.ChunkSize = 5000,
-    live: options.Live = False,
-    speed: options.Speed = 30.0,
-    inject: options.Inject = None,
-    buffer: options.Buffer = 100_000,
-    control: options.Control = options.CONTROL,
-    as_json: options.Json = False,
-) -> None:
+) -> Printer:
     """Make a printer's temperatures: hot end, bed and air, one point a second for a day."""
     name = schedule or ("brief" if live else "daily")
-    chosen = options.choice("--schedule", name, SCHEDULES)
-    unit = precision or (options.Unit.ms if live else options.Unit.s)
-    begin, length = options.times(live, start, duration, "24h2s")
-    injections = Injections(chosen.fields)
-    job = Job(
-        source=Printer(seed, chosen, injections),
-        injections=injections,
-        target=options.target(to, url, db, rp, unit),
-        output=output,
-        start=begin,
-        duration=length,
-        precision=unit,
-        chunk=chunk,
-        speed=speed if live else None,
-        inject=options.parse_injections(inject or []),
-        buffer=buffer,
-        control=control,
-        as_json=as_json,
-    )
-    run(job)
+    return Printer(seed, choice("--schedule", name, SCHEDULES))
+
+
+command = generator(make, database="printer", length="24h2s")

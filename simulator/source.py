@@ -51,10 +51,13 @@ class Source(Protocol):
         Seconds of the simulated process between two points of a series.
     series : int
         Points made for each time.
+    injections : Injections
+        Anomalies by hand, which it heeds.
     """
 
     interval: float
     series: int
+    injections: Injections
 
     def take(self, times: Times, precision: str) -> Chunk:
         """Return the next points, stamped with `times` (ns) in units of `precision`."""

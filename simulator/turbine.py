@@ -14,21 +14,17 @@ bearing. The one exception is ``dropout``, in which a sensor says nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp, isnan, nan, pi, sin
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import typer
 
-from simulator import options
-from simulator.errors import SimulatorError
-from simulator.job import Job
-from simulator.run import run
+from simulator.generator import generator
+from simulator.options import choice
 from simulator.source import PRECISIONS, SECOND, Anomaly, Chunk, Injections, Times
 
 MEASUREMENT = "turbine"
@@ -275,59 +271,19 @@ class Park:
         return Chunk("".join(lines).encode("ascii"), len(lines), int(times[-1]))
 
 
-def command(
-    seed: options.Seed = 1,
-    start: options.Start = options.FIRST_DAY,
-    duration: options.Duration = None,
+def make(
+    seed: int,
+    live: bool,  # noqa: ARG001 - live or not, the same goes wrong
     schedule: Annotated[
         str, typer.Option(help="What goes wrong: faults (each once, on the first day), calm.")
     ] = "faults",
-    truth: Annotated[
-        Path | None, typer.Option(help="Write the times of the faults to this file, as JSON.")
-    ] = None,
-    output: options.Output = None,
-    to: options.To = options.Service.telegraf,
-    url: options.Url = None,
-    db: options.Database = "turbine",
-    rp: options.RetentionPolicy = None,
-    precision: options.Precision = None,
-    chunk: options.ChunkSize = 1000,
-    live: options.Live = False,
-    speed: options.Speed = 30.0,
-    inject: options.Inject = None,
-    buffer: options.Buffer = 100_000,
-    control: options.Control = options.CONTROL,
-    as_json: options.Json = False,
-) -> None:
+) -> Park:
     """Make the sensors of four wind turbines, a point each every ten seconds for a day.
 
     Faults, for --inject as well, are TURBINE.FAULT: the turbines wt01 to wt04, the faults cooling
     (blocked), icing (of the blades), bearing (worn), imbalance and dropout (of the gearbox sensor).
     """
-    chosen = options.choice("--schedule", schedule, SCHEDULES)
-    unit = precision or (options.Unit.ms if live else options.Unit.s)
-    begin, length = options.times(live, start, duration, "24h")
-    injections = Injections(FIELDS)
-    source = Park(seed, chosen, injections)
-    if truth is not None:
-        try:
-            truth.write_text(json.dumps([asdict(a) for a in source.anomalies(begin)]) + "\n")
-        except OSError as error:
-            raise SimulatorError(f"--truth {truth}: {error.strerror}") from None
-    run(
-        Job(
-            source=source,
-            injections=injections,
-            target=options.target(to, url, db, rp, unit),
-            output=output,
-            start=begin,
-            duration=length,
-            precision=unit,
-            chunk=chunk,
-            speed=speed if live else None,
-            inject=options.parse_injections(inject or []),
-            buffer=buffer,
-            control=control,
-            as_json=as_json,
-        )
-    )
+    return Park(seed, choice("--schedule", schedule, SCHEDULES))
+
+
+command = generator(make, database="turbine", length="24h", points=1000, faults=Park.anomalies)
