@@ -212,10 +212,14 @@ class Agent:
             self.write_response(handler.info(), flush=True)
         elif kind == "init":
             self.write_response(handler.init(request.init), flush=True)
+            self._connection.report("handler", request.init)
         elif kind == "keepalive":
             self._connection.answer_keepalive(request.keepalive)
         elif kind == "snapshot":
-            self.write_response(handler.snapshot(), flush=True)
+            response = handler.snapshot()
+            self.write_response(response, flush=True)
+            self.statistics.snapshots += 1
+            self.statistics.snapshot_bytes += len(response.snapshot.snapshot)
         elif kind == "restore":
             if self._skip and not request.restore.snapshot:
                 # The answer that stood in for a snapshot that failed: nothing to put back.
@@ -225,6 +229,7 @@ class Agent:
                 response = handler.restore(request.restore)
             self.write_response(response, flush=True)
         elif kind == "begin":
+            self.statistics.batches += 1
             handler.begin_batch(request.begin)
         elif kind == "point":
             self.statistics.points += 1

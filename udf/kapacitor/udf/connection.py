@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kapacitor.udf import udf_pb2
+from kapacitor.udf import stats, udf_pb2
 from kapacitor.udf.framing import FrameError, FrameReader, FrameWriter
 
 logger = logging.getLogger("kapacitor.udf")
@@ -60,6 +60,10 @@ class Statistics:
         Points set aside because they could not be used.
     incomplete : int
         Points handled although a field of theirs could not be used.
+    batches : int
+        Batches begun, which a window is.
+    snapshots, snapshot_bytes : int
+        Snapshots made, and their size taken together.
     busy : float
         Seconds spent on anything but waiting for input.
     started : float
@@ -72,6 +76,9 @@ class Statistics:
     failed: int = 0
     quarantined: int = 0
     incomplete: int = 0
+    batches: int = 0
+    snapshots: int = 0
+    snapshot_bytes: int = 0
     busy: float = 0.0
     started: float = 0.0
 
@@ -116,6 +123,7 @@ class Connection:
         self._warned = _LONG_BUSY
         self._block: Block = (b"", ([], []))
         self._block_offset = 0
+        self._reporter: stats.Reporter | None = None
         # Keepalives are told apart by their number in the stream.
         self._met = 0  # passed by the loop
         self._met_before_block = 0
@@ -129,6 +137,28 @@ class Connection:
         """Start the attendant."""
         self._attendant.start()
 
+    def report(self, kind: str, init: udf_pb2.InitRequest) -> None:
+        """Begin to send the statistics where the environment says, see `stats`; once."""
+        if self._reporter is None:
+            self._reporter = stats.start(kind, init, self._totals)
+
+    def _totals(self) -> dict[str, float]:
+        counts = self.statistics
+        # In this order: a block that ends meanwhile is left out for now, not counted twice.
+        busy, since = counts.busy, self._busy_since
+        return {
+            "points": counts.points,
+            "batches": counts.batches,
+            "responses": counts.responses,
+            "bytes_in": counts.bytes_in,
+            "quarantined": counts.quarantined,
+            "incomplete": counts.incomplete,
+            "failed": counts.failed,
+            "snapshots": counts.snapshots,
+            "snapshot_bytes": counts.snapshot_bytes,
+            "busy": busy + (time.monotonic() - since if since is not None else 0.0),
+        }
+
     def close(self) -> None:
         """Send what is gathered and stop the attendant; the streams stay open.
 
@@ -138,8 +168,12 @@ class Connection:
             When the other side is gone; the attendant is stopped all the same.
         """
         self._stop()
-        with self._writing:
-            self._writer.flush()
+        try:
+            with self._writing:
+                self._writer.flush()
+        finally:
+            if self._reporter is not None:
+                self._reporter.close()
 
     def _stop(self) -> None:
         self._stopping.set()

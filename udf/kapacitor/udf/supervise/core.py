@@ -41,6 +41,11 @@ class Core(Lives):
         return journal.size <= self.rules.buffer or not (journal.waiting or self._held)
 
     @property
+    def options(self) -> bytes | None:
+        """The frame in which Kapacitor has sent the options; None before that."""
+        return self._init
+
+    @property
     def initialized(self) -> bool:
         """Whether Kapacitor has sent the options."""
         return self._init is not None

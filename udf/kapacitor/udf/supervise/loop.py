@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import IO, cast
 
-from kapacitor.udf import udf_pb2
+from kapacitor.udf import stats, udf_pb2
 from kapacitor.udf.framing import FrameError, encode_varint
 from kapacitor.udf.supervise import frames
 from kapacitor.udf.supervise.core import Core
@@ -67,6 +67,8 @@ class Loop:
         self._argv = list(argv)
         self._hang_timeout = hang_timeout
         self._source, self._sink = source, sink
+        self._reporter: stats.Reporter | None = None
+        self._lives = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._in: IO[bytes] | None = None  # of the program; None once it is closed
         self._out: IO[bytes] | None = None
@@ -107,6 +109,8 @@ class Loop:
             self._kill()
             with contextlib.suppress(OSError):
                 os.set_blocking(self._sink, True)
+            if self._reporter is not None:
+                self._reporter.close()
         counts = self.core.counts
         if counts.deaths:
             logger.warning(
@@ -202,6 +206,10 @@ class Loop:
     def _look_at_the_clock(self, reads_input: bool) -> None:
         core = self.core
         now = time.monotonic()
+        if self._reporter is None and core.options is not None:
+            init = udf_pb2.Request.FromString(frames.body(core.options)).init
+            program = next((word for word in self._argv if word.endswith(".py")), self._argv[0])
+            self._reporter = stats.start("supervisor", init, self._totals, program)
         if now - self._confirmed_at >= _TICK:
             # A snapshot that came before the last look at the clock is older than any result
             # that could have been on its way with it.
@@ -227,6 +235,16 @@ class Loop:
             self._kill()
             self._again(f"hung for {silent:.0f} s and was killed")
 
+    def _totals(self) -> dict[str, float]:
+        counts = self.core.counts
+        return {
+            "restarts": max(self._lives - 1, 0),
+            "quarantined": counts.quarantined,
+            "dropped": counts.dropped,
+            "bytes_in": counts.in_bytes,
+            "snapshots": counts.snapshots,
+        }
+
     # -- lives ---------------------------------------------------------------------------
 
     def _live(self) -> None:
@@ -246,6 +264,7 @@ class Loop:
         for pipe in (self._in, self._out):
             os.set_blocking(pipe.fileno(), False)
             _widen(pipe.fileno())
+        self._lives += 1
         self._progress_at = time.monotonic()
         self.core.start()
 

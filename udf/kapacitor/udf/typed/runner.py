@@ -149,6 +149,7 @@ class Runner:
         kind = request.WhichOneof("message")
         feed = self._feed
         if kind == "begin" and feed is not None:
+            self.statistics.batches += 1
             feed.begin(request.begin)
         elif kind == "end" and feed is not None:
             feed.end(request.end)
@@ -181,6 +182,7 @@ class Runner:
             self._health.quarantine = Quarantine(self._udf.quarantine)
             # What exists by now stays; the collector need not walk it again and again.
             gc.freeze()
+            self._connection.report("typed", request)
         self._send(response)
 
     def _snapshot(self) -> None:
@@ -190,6 +192,8 @@ class Runner:
             try:
                 saved = self._feed.groups.save(self._name, self._udf.version)
                 response.snapshot.snapshot = saved
+                self.statistics.snapshots += 1
+                self.statistics.snapshot_bytes += len(saved)
             except Exception as error:
                 # Kapacitor waits for an answer. An older snapshot would be taken for the state
                 # at this place in the stream; an empty one begins anew.
