@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -9,7 +10,8 @@ import stat
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
-from itertools import groupby
+from itertools import groupby, islice
+from pathlib import Path
 from time import monotonic, time_ns
 from typing import Annotated
 
@@ -70,6 +72,64 @@ def steps(
                 return
             shift += last - first + gap
             file.seek(begin)
+
+
+class Place:
+    """How far a replay has come, kept in a file so that the next one goes on from there.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None keeps nothing.
+    replay : list
+        What tells the replay from others. The place of another one counts for nothing.
+    ending : int or None
+        See `steps`; replaced by that of the replay that goes on.
+
+    Raises
+    ------
+    SimulatorError
+        If the file cannot be written.
+    """
+
+    def __init__(self, path: Path | None, replay: list[object], ending: int | None) -> None:
+        self.path = path
+        self.replay = replay
+        self.ending = ending
+        self.given = 0  # times whose points are out
+        self._saved = monotonic()
+        if path is not None and path.exists():
+            try:
+                kept = json.loads(path.read_text())
+                if kept["replay"] == replay:
+                    self.ending, self.given = kept["ending"], kept["given"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                print(f"W! {path} is not used, the replay begins anew: {error}", file=sys.stderr)
+
+    def note(self, given: int) -> None:
+        """Note how many of `steps` are given; saved once a second."""
+        self.given = given
+        if monotonic() - self._saved >= 1:
+            self.save()
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        if self.path is None or not self.given:
+            return
+        self._saved = monotonic()
+        kept = {"replay": self.replay, "ending": self.ending, "given": self.given}
+        part = self.path.with_name(self.path.name + ".part")
+        try:
+            part.write_text(json.dumps(kept))
+            part.replace(self.path)
+        except OSError as error:
+            raise SimulatorError(f"--resume {self.path}: {error.strerror}") from None
+
+    def end(self) -> None:
+        """Forget: the next replay is a new one."""
+        self.given = 0
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 class Bell:
@@ -145,6 +205,13 @@ def command(
     precision: Annotated[options.Unit, typer.Option(help="Unit of the times in the file.")] = (
         options.Unit.ns
     ),
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep in this file how far the replay is, and go on from there when started "
+            "again. One that came to its end begins anew."
+        ),
+    ] = None,
 ) -> None:
     """Replay line protocol on standard output, for inputs.execd of Telegraf.
 
@@ -157,13 +224,20 @@ def command(
         raise SimulatorError("which FILE to replay?")
     if name == "-" and trigger is Trigger.STDIN:
         raise SimulatorError("standard input cannot be both the data and the signal")
+    if name == "-" and resume is not None:
+        raise SimulatorError("standard input cannot be resumed: give a FILE")
     bell = Bell(trigger)
     if name == "-":
         bell.watched = False
     begin: tuple[int, float] | None = None
+    place = Place(
+        resume,
+        [*_identity(name), precision, stamp, loop],
+        time_ns() if stamp is Stamp.ending_now else None,
+    )
     try:
-        ending = time_ns() if stamp is Stamp.ending_now else None
-        for time, lines in steps(name, precision, loop=loop, ending=ending):
+        replay = steps(name, precision, loop=loop, ending=place.ending)
+        for number, (time, lines) in enumerate(islice(replay, place.given, None), place.given + 1):
             if trigger is Trigger.none:
                 begin = begin or (time, monotonic())
                 due = begin[1] + (time - begin[0]) / SECOND / speed
@@ -176,10 +250,22 @@ def command(
             out = b"".join(b"%b %d\n" % (line.text, given) for line in lines)
             while out:
                 out = out[os.write(1, out) :]
+            place.note(number)
         else:
+            place.end()
             # Telegraf would start again, from the beginning, an input that ends by itself.
             while trigger is Trigger.none and bell.watched and bell.wait(None):
                 pass
     except BrokenPipeError:
         pass
+    place.save()
     finish(sys.stdout.fileno())
+
+
+def _identity(name: str) -> list[object]:
+    """Return what changes when the file is another one."""
+    try:
+        found = Path(name).stat()
+    except OSError:
+        return [name]  # standard input, or to be refused when it is opened
+    return [name, found.st_size, found.st_mtime_ns]

@@ -200,6 +200,51 @@ def test_the_replayer_can_end_the_data_now(file: Path) -> None:
         replayer.communicate(timeout=10)
 
 
+def test_an_interrupted_replay_goes_on_where_it_was(file: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place.json"
+    words = "--precision", "s", "--signal", "STDIN", "--stamp", "ending-now", "--resume", str(place)
+    found = []
+    # The data has three different times, so that the fourth start is a new replay.
+    for start in range(4):
+        with Replayer(file, *words) as replayer:
+            out, _ = replayer.communicate(b"\n\n" if start == 2 else b"\n", timeout=20)
+            found.append(times(out))
+        assert replayer.returncode == 0
+        assert place.exists() is (start != 2)
+    first, second, third, anew = found
+    assert second == [first[0] + 3 * SECOND]
+    assert third == [first[0] + 10 * SECOND]
+    assert len(anew) == 2
+    assert anew[0] > first[0]
+    file.write_bytes(DATA + DATA.splitlines()[-1].replace(b"20", b"30") + b"\n")
+    with Replayer(file, *words) as replayer:
+        assert len(times(replayer.communicate(b"\n", timeout=20)[0])) == 2  # another file
+
+
+def test_a_killed_replay_repeats_a_second_at_most(file: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place.json"
+    words = "--precision", "s", "--speed", "2", "--resume", str(place)
+    with Replayer(file, *words) as replayer:
+        assert times(replayer.more()) == [10 * SECOND] * 2
+        assert times(replayer.more()) == [13 * SECOND]  # a second and a half later
+        end = time.monotonic() + 20
+        while not place.exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        replayer.kill()
+    with Replayer(file, *words) as replayer:
+        assert times(replayer.more()) == [20 * SECOND]
+        replayer.communicate(timeout=10)
+    place.write_text("{")
+    with Replayer(file, *words) as replayer:
+        assert times(replayer.more()) == [10 * SECOND] * 2
+        replayer.communicate(timeout=10)
+    words = *words[:-1], str(tmp_path / "nowhere/place.json")
+    with Replayer(file, *words) as replayer:
+        replayer.communicate(timeout=20)
+    assert replayer.returncode == 2
+
+
 def test_the_replayer_refuses_what_makes_no_sense(tmp_path: Path) -> None:
     assert b"which FILE" in simulator("metric-replayer", code=2).stderr
     empty = tmp_path / "empty"
