@@ -12,6 +12,7 @@ from detectors.base import WindowDetector
 from detectors.control_chart import ControlChart
 from detectors.welch import Welch
 from simulator.printer import BRIEF, DAILY, DAY, Printer
+from simulator.source import SECOND, Injections
 
 ALPHA = 0.001
 WINDOW = 300
@@ -108,3 +109,19 @@ def test_the_live_schedule_gives_its_first_alert_within_a_minute(seed: int, phas
     assert begin <= alerts[0] <= begin + 20
     # And it ends: what was learned meanwhile does not make normal windows look wrong.
     assert sum(alert >= end + 10 for alert in alerts) <= 1
+
+
+@pytest.mark.parametrize("field", BRIEF.fields)
+def test_half_a_second_of_a_part_broken_by_hand_is_enough(field: str) -> None:
+    found = 0
+    for seed in range(20):
+        injections = Injections(BRIEF.fields)
+        printer = Printer(seed, BRIEF, injections)
+        column = BRIEF.fields.index(field)
+        windows = np.arange(6 * 300, dtype=np.int64).reshape(6, 300) * SECOND
+        injections.begin(field, 15.0, int(windows[-1, -15]))
+        detector = Welch(9000, ALPHA)
+        for window in windows:
+            pvalue = detector.update(printer.values(window)[:, column])["pvalue"]
+        found += pvalue < ALPHA
+    assert found == 20
