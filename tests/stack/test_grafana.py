@@ -91,7 +91,7 @@ def filled(backend: str) -> Iterator[Stack]:
         brew(influxdb, now)
         turbine_scores(influxdb, now)
         wait_for("scores", lambda: influxdb.count("results", "print_temps_live", "pvalue_bed"), 60)
-        for name in ("edges", "nodes", "ingress"):
+        for name in ("edges", "nodes", "ingress", "kapacitor_udf"):
             wait_for(
                 f"Kapacitor's own {name}",
                 lambda name=name: influxdb.query(f'SELECT * FROM "{name}" LIMIT 1', "stack"), 60,
