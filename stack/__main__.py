@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stack import alertlog, brewreport, choose, compose, demo, lint, reload, taskreport
-from stack.backend import SERVICES, ServiceStatus
+from stack.backend import OPTIONAL, SERVICES, ServiceStatus
 from stack.cases import commands as case_commands
 from stack.cases import engine as case_engine
 from stack.errors import StackError
@@ -40,10 +40,10 @@ Services = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _checked(services: list[str] | None) -> list[str]:
+def _checked(services: list[str] | None, known: tuple[str, ...] = SERVICES) -> list[str]:
     for service in services or []:
-        if service not in SERVICES:
-            raise StackError(f"no service {service!r}", f"choose from {', '.join(SERVICES)}")
+        if service not in known:
+            raise StackError(f"no service {service!r}", f"choose from {', '.join(known)}")
     return services or []
 
 
@@ -106,11 +106,23 @@ def ps(as_json: Json = False) -> None:
 
 @app.command()
 def logs(
-    services: Services = None,
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help=f"Which services: {', '.join((*SERVICES, *OPTIONAL))}. All that run by default."
+        ),
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
 ) -> None:
     """Show the end of the services' logs."""
-    raise typer.Exit(choose.running_live().follow_logs(_checked(services), follow))
+    wanted = _checked(services, (*SERVICES, *OPTIONAL))
+    stack = choose.running_live()
+    started = [status.service for status in stack.ps()]
+    for service in wanted:
+        if service not in started:
+            how = f"`COMPOSE_PROFILES={service} make up`" if service in OPTIONAL else "`make up`"
+            raise StackError(f"the service {service} is not running", f"start it with {how}")
+    raise typer.Exit(stack.follow_logs(wanted or started, follow))
 
 
 @app.command()

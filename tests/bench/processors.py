@@ -76,8 +76,6 @@ ONE_BY_ONE = """
   files = ["stdout"]
   data_format = "influx"
 """
-LEARNED = 8 * 3600
-"""Seconds of data after which `forecast` forecasts and `residual` judges, with some to spare."""
 
 
 def module(name: str, *more: str) -> tuple[str, ...]:
@@ -146,15 +144,18 @@ def on_one_core(lines: Path, chain: list[tuple[str, ...]]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def delays(folder: Path, chain: list[tuple[str, ...]] | str, count: int) -> list[float]:
-    """Return the seconds that single points take through the real Telegraf, once all is learned."""
+def delays(
+    folder: Path, chain: list[tuple[str, ...]] | str, hours: float, count: int
+) -> list[float]:
+    """Return the seconds that points take one by one through the real Telegraf, after hours."""
     lines = folder / "pipe"
     lines.unlink(missing_ok=True)
     os.mkfifo(lines)
     config = folder / "telegraf.conf"
     config.write_text(ONE_BY_ONE.format(lines=lines) + configured(chain))
-    data = brew_lines(LEARNED + count // 2 + 1)
-    learned, singles = data[: 2 * LEARNED], data[2 * LEARNED :][:count]
+    seconds = round(hours * 3600)
+    data = brew_lines(seconds + count // 2 + 1)
+    learned, singles = data[: 2 * seconds], data[2 * seconds :][:count]
     command = [binary(), "--config", str(config)]
     with (
         subprocess.Popen(
@@ -242,6 +243,10 @@ def main(
     points: Annotated[int, typer.Option(help="Lines through Telegraf.")] = 300_000,
     rounds: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 3,
     singles: Annotated[int, typer.Option(help="Lines one at a time, for the delay.")] = 2000,
+    learned: Annotated[
+        float,
+        typer.Option(min=0.01, help="Hours of data before them: first forecasts come after six."),
+    ] = 8.0,
     many: Annotated[int, typer.Option(help="Lines for the memory; 0 leaves it out.")] = 10_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -275,7 +280,7 @@ def main(
         for number in range(rounds):
             for title, chain in CHAINS.items():
                 progress.update(task, description=f"{title}, point by point, round {number + 1}")
-                found = delays(folder, chain, singles)
+                found = delays(folder, chain, learned, singles)
                 quantiles[title].append(statistics.quantiles(found, n=100))
         for title, each in quantiles.items():
             p50, p99 = (statistics.median(cuts[at] for cuts in each) for at in (49, 98))
