@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -54,6 +55,9 @@ def task_list(hub: Hub, who: Visitor, wanted: str) -> None:
         title.set_content(escape(name))
         script.set_content(escape(task.get("script") or ""))
         found = tasks.parse_dot(task.get("dot") or "", udfs([task]))
+        # The database is there once Kapacitor's statistics have come; until then nothing is said.
+        with suppress(EngineError):
+            tasks.add_reports(found, await hub.engines.influxdb.query(tasks.reports(name), "stack"))
         now = time.monotonic()
         counts = {(parent, child): count for parent, child, count in found.edges}
         last, earlier = before.get(name, (now, counts))
@@ -148,7 +152,7 @@ def _edge(graph: Graph, edge: tuple[str, str, int], rate: float | None) -> str:
 def _node(graph: Graph, node: Node) -> str:
     x, y = _place(node)
     come = sum(count for _, child, count in graph.edges if child == node.name)
-    kind = "wrong" if node.errors else "udf" if node.udf else ""
+    kind = "wrong" if node.errors or node.reported.get("restarts") else "udf" if node.udf else ""
     lines = []
     if come:
         lines.append(f"{come:,} in")
@@ -160,10 +164,16 @@ def _node(graph: Graph, node: Node) -> str:
             lines.append(f"{int(node.attributes[name]):,} {word}")
     lines.append(f"{node.errors} errors" if node.errors
                  else f"{node.attributes.get('avg_exec_time_ns', '0s')} each")  # fmt: skip
+    own = [
+        f"{name} {count:,.0f}" for name, count in node.reported.items() if count and name != "busy"
+    ]
+    if not own and "busy" in node.reported:
+        own = [f"busy {node.reported['busy']:.1%}"]
     said = "".join(f"{name}: {value}\n" for name, value in sorted(node.attributes.items()))
+    said += "".join(f"last hour, {name}: {value:g}\n" for name, value in node.reported.items())
     title = escape(f"@{node.name}" if node.udf else node.name)
     sub = escape(" · ".join(lines[:2]))
-    third = escape(" · ".join(lines[2:]))
+    third = escape(" · ".join(own or lines[2:]))
     return (
         f'<g><title>{escape(said)}</title><rect class="{kind}" x="{x}" y="{y}" rx="7" '
         f'width="{WIDTH}" height="{HEIGHT}"/>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from page.engines import Row
@@ -49,6 +49,8 @@ class Node:
         Its statistics.
     udf
         Whether it is a program of the user's.
+    reported
+        What that has said of itself, of the last hour; see `add_reports`.
     depth, row
         Where it stands: steps from the source, and its place among those.
     """
@@ -56,6 +58,7 @@ class Node:
     name: str
     attributes: dict[str, str] = field(default_factory=dict)
     udf: bool = False
+    reported: dict[str, float] = field(default_factory=dict)
     depth: int = 0
     row: int = 0
 
@@ -128,6 +131,41 @@ def _place(graph: Graph) -> None:
     for node in sorted(graph.nodes.values(), key=lambda n: (n.depth, number(n))):
         node.row = rows.get(node.depth, 0)
         rows[node.depth] = node.row + 1
+
+
+def reports(task: str) -> str:
+    """Return the query for what a task's UDFs have reported in the last hour, database `stack`."""
+    fields = ("points", "quarantined", "failed", "restarts", "busy", "seconds")
+    sums = ", ".join(f'sum("{name}") AS "{name}"' for name in fields)
+    name = task.replace("\\", "\\\\").replace("'", "\\'")
+    return (
+        f"SELECT {sums} FROM kapacitor_udf WHERE task = '{name}' AND time > now() - 1h "
+        "GROUP BY node, kind"
+    )
+
+
+def add_reports(graph: Graph, rows: Iterable[Row]) -> None:
+    """Hand what UDFs and their supervisors have reported to the nodes it is about.
+
+    Adds `passed over`, `errors`, `restarts`, and `busy`, a share of the time.
+
+    Examples
+    --------
+    >>> graph = parse_dot("from1 -> ours2;", {"ours"})
+    >>> add_reports(graph, [{"node": "ours2", "kind": "typed", "busy": 1.0, "seconds": 4.0}])
+    >>> graph.nodes["ours2"].reported["busy"]
+    0.25
+    """
+    for row in rows:
+        node = graph.nodes.get(row["node"])
+        if node is None:
+            continue
+        said = node.reported
+        for key, name in (("passed over", "quarantined"), ("errors", "failed")):
+            said[key] = said.get(key, 0) + (row.get(name) or 0)
+        said["restarts"] = said.get("restarts", 0) + (row.get("restarts") or 0)
+        if row["kind"] != "supervisor" and row.get("seconds"):
+            said["busy"] = (row.get("busy") or 0.0) / row["seconds"]
 
 
 def state(task: Row) -> tuple[str, str]:

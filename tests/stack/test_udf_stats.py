@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from page.tasklist import draw
+from page.tasks import add_reports, parse_dot, reports
 from stack.api import InfluxDB, Kapacitor, wait_for
 from stack.backend import Stack
 from stack.isolated import isolated
@@ -162,10 +164,15 @@ def test_a_udf_that_is_killed_shows_as_a_restart(running: Stack, influxdb: Influ
     wait_for("the alert and its end", lambda: len(events(running, found)) == 2)
     critical, ok = events(running, found)
     assert (critical["level"], ok["level"]) == ("CRITICAL", "OK")
-    assert "ttest.py ended and was started again, 1 times" in critical["message"]
+    assert "ttest.py ended and was started again, restarts: 1 in" in critical["message"]
     # Kapacitor has noticed nothing: the task runs, and its scores go on.
     kapacitor = Kapacitor(running.addresses.urls()["kapacitor"])
     assert kapacitor.task("watched")["executing"]
+    # So the page shows it, too.
+    graph = parse_dot(kapacitor.task("watched")["dot"], {"watched"})
+    add_reports(graph, influxdb.query(reports("watched"), "stack"))
+    assert (graph.nodes["watched3"].reported["restarts"], graph.nodes["from1"].reported) == (1, {})
+    assert "restarts 1<" in draw(graph, {})
     before = influxdb.count("results", "watched", "pvalue")
     send(influxdb, 101, 131)
     wait_for("scores", lambda: influxdb.count("results", "watched", "pvalue") == before + 3)

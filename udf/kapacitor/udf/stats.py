@@ -115,6 +115,11 @@ class Reporter:
         except ValueError as error:
             logger.error("no statistics are sent: %s", error)
             return
+        # Imported here, as most UDFs run without; and now, as Kapacitor waits for the end.
+        import socket  # noqa: F401
+
+        import lineprotocol  # noqa: F401
+
         ended = False
         while not ended:
             ended = self._stopping.wait(every)
@@ -126,7 +131,6 @@ class Reporter:
                 self._trouble(where, error)
 
     def _report(self, where: "_Address") -> None:
-        # Imported when first needed: most UDFs run without.
         from lineprotocol import Point, format_point
 
         now = time.monotonic()
