@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from itertools import groupby, islice
 from pathlib import Path
@@ -85,11 +86,6 @@ class Place:
         What tells the replay from others. The place of another one counts for nothing.
     ending : int or None
         See `steps`; replaced by that of the replay that goes on.
-
-    Raises
-    ------
-    SimulatorError
-        If the file cannot be written.
     """
 
     def __init__(self, path: Path | None, replay: list[object], ending: int | None) -> None:
@@ -102,7 +98,7 @@ class Place:
             try:
                 kept = json.loads(path.read_text())
                 if kept["replay"] == replay:
-                    self.ending, self.given = kept["ending"], kept["given"]
+                    self.ending, self.given = kept["ending"], max(int(kept["given"]), 0)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 print(f"W! {path} is not used, the replay begins anew: {error}", file=sys.stderr)
 
@@ -123,13 +119,16 @@ class Place:
             part.write_text(json.dumps(kept))
             part.replace(self.path)
         except OSError as error:
-            raise SimulatorError(f"--resume {self.path}: {error.strerror}") from None
+            # As with what the processors learned: the stream is worth more than its place.
+            print(f"E! --resume {self.path} cannot be written: {error.strerror}", file=sys.stderr)
+            self.path = None
 
     def end(self) -> None:
         """Forget: the next replay is a new one."""
         self.given = 0
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # it is not there, or could not have been written either
+                self.path.unlink()
 
 
 class Bell:

@@ -239,10 +239,14 @@ def test_a_killed_replay_repeats_a_second_at_most(file: Path, tmp_path: Path) ->
     with Replayer(file, *words) as replayer:
         assert times(replayer.more()) == [10 * SECOND] * 2
         replayer.communicate(timeout=10)
-    words = *words[:-1], str(tmp_path / "nowhere/place.json")
-    with Replayer(file, *words) as replayer:
-        replayer.communicate(timeout=20)
-    assert replayer.returncode == 2
+
+
+def test_a_replay_whose_place_cannot_be_kept_says_so_and_goes_on(file: Path) -> None:
+    words = str(file), "--precision", "s", "--signal", "STDIN", "--resume", str(file / "place.json")
+    for lines, points in ((b"\n\n", 3), (b"\n\n\n\n", 4)):
+        result = simulator("metric-replayer", *words, data=lines)
+        assert len(times(result.stdout)) == points
+        assert result.stderr.count(b"E! --resume") == (points == 3)
 
 
 def test_the_replayer_refuses_what_makes_no_sense(tmp_path: Path) -> None:
