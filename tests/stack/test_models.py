@@ -135,6 +135,10 @@ def test_sensor_data_comes_in_over_mqtt(running: Stack, influxdb: InfluxDB) -> N
     assert row["time"] == START * SECOND + SECOND // 2
     assert (row["site"], row["power"], row["ok"], row["note"]) == ("north", 431, True, "a, b")
     assert "host" not in row
+    before = time.time_ns()
+    publish(running, "sensors/turbine/turbine/mqtt2", {"power": 431})
+    (row,) = wait_for("the point without a time", lambda: rows(influxdb, "mqtt2"))
+    assert before < row["time"] < before + 60 * SECOND  # type: ignore[operator]
     assert "sensors/turbine/turbine/mqtt1" in running.log("telegraf") or "invalid" in running.log(
         "telegraf"
     )
@@ -152,6 +156,12 @@ def test_sensor_data_comes_in_as_json_over_http(running: Stack, influxdb: Influx
         (START * SECOND, 431.5, None), (START * SECOND + 10 * SECOND + SECOND // 4, 432.5, "x"),
     ]  # fmt: skip
     assert "measurement" not in found[0]
+    before = time.time_ns()
+    late = {"database": "turbine", "measurement": "turbine", "device": "http2"}
+    assert requests.post(url, json={**late, "power": 1, "time": "soon"}, timeout=10).ok
+    assert requests.post(url, json={**late, "power": 2}, timeout=10).status_code == 204
+    (row,) = wait_for("the point without a time", lambda: rows(influxdb, "http2"))
+    assert before < row["time"] < before + 60 * SECOND  # type: ignore[operator]
 
 
 def test_nobody_gets_in_without_the_password(running: Stack) -> None:
