@@ -43,7 +43,7 @@ down: .venv/ready ## Stop the stack and keep its data
 ps: .venv/ready ## Show what runs and where
 	@$(RUN) stack ps
 
-logs: .venv/ready ## Show the services' logs (ARGS="-f kapacitor" follows one)
+logs: .venv/ready ## Show the services' logs (ARGS="-f kapacitor" follows one, ARGS=brew shows an opt-in one)
 	@$(RUN) stack logs $(ARGS)
 
 inject: .venv/ready ## Make the live printer go wrong for half a minute (FIELD=hotend, bed or air)

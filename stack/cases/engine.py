@@ -36,6 +36,7 @@ VARIABLES = {
 #: An engine that was started with other contents of these files is started anew.
 CONFIGURATION = (
     "kapacitor/kapacitor.conf",
+    "kapacitor/start",
     "influxdb/influxdb.conf",
     "docker-compose.yml",
     "native/process-compose.yaml",

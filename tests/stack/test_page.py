@@ -169,8 +169,8 @@ def test_a_broken_hot_end_leads_to_an_alert_that_recovers(
     expect(told).to_contain_text("noticed after", timeout=30_000)
     seconds = float(re.search(r"noticed after ([\d.]+) s", told.inner_text()).group(1))  # type: ignore[union-attr]
     print(f"\n{backend}: noticed {seconds:.1f} s after the press")
-    # The window in which it was pressed ends within WINDOW. Pressed in its last half second, too few
-    # of its points are wrong, and the next window tells: a window and under a second, and a
+    # The window in which it was pressed ends within WINDOW. Pressed in its last half second, too
+    # few of its points are wrong, and the next window tells: a window and under a second, and a
     # second more for a machine that runs tests.
     assert seconds < WINDOW + 2
     assert time.monotonic() - pressed < WINDOW + 5
