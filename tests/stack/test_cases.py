@@ -173,6 +173,25 @@ def test_the_command_runs_one_case_against_a_warm_engine(backend: str, tmp_path:
     assert "Traceback" not in done.stderr
 
 
+def test_the_commands_of_the_readme_work(backend: str) -> None:
+    block = (CASES / "README.md").read_text().partition("```sh\n")[2].partition("```")[0]
+    everything, *commands = [line.partition("#")[0].strip() for line in block.splitlines()]
+    assert everything == "make test-tasks", "the tests above do that"
+    expected = CASES / "cpu_alert" / "expected.json"
+    before = expected.read_bytes()
+    try:
+        for line in commands:
+            done = subprocess.run(
+                line.split(), cwd=ROOT, env={**os.environ, "STACK": backend},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+            assert "cpu_alert" in done.stderr
+        assert expected.read_bytes() == before
+    finally:
+        expected.write_bytes(before)
+
+
 def command(backend: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [".venv/bin/python", "-m", "stack", *arguments], cwd=ROOT, capture_output=True, text=True,
