@@ -136,6 +136,7 @@ def test_sensor_data_comes_in_over_mqtt(running: Stack, influxdb: InfluxDB) -> N
     assert (row["site"], row["power"], row["ok"], row["note"]) == ("north", 431, True, "a, b")
     assert "host" not in row
     before = time.time_ns()
+    publish(running, "sensors/turbine/turbine/mqtt2", {"power": 432, "time": "soon"})
     publish(running, "sensors/turbine/turbine/mqtt2", {"power": 431})
     (row,) = wait_for("the point without a time", lambda: rows(influxdb, "mqtt2"))
     assert before < row["time"] < before + 60 * SECOND  # type: ignore[operator]
@@ -158,9 +159,14 @@ def test_sensor_data_comes_in_as_json_over_http(running: Stack, influxdb: Influx
     assert "measurement" not in found[0]
     before = time.time_ns()
     late = {"database": "turbine", "measurement": "turbine", "device": "http2"}
-    assert requests.post(url, json={**late, "power": 1, "time": "soon"}, timeout=10).ok
+    # No number, and milliseconds: beyond what InfluxDB can store, as seconds.
+    for wrong in ("soon", START * 1000, True):
+        assert requests.post(url, json={**late, "power": 1, "time": wrong}, timeout=10).ok
+        assert requests.post(url, json={**late, "time": wrong, "power": 1}, timeout=10).ok
     assert requests.post(url, json={**late, "power": 2}, timeout=10).status_code == 204
     (row,) = wait_for("the point without a time", lambda: rows(influxdb, "http2"))
+    said = running.log("telegraf")
+    assert "passed over a point of turbine, device http2: its time, \"soon\", is to be" in said
     assert before < row["time"] < before + 60 * SECOND  # type: ignore[operator]
 
 
