@@ -37,6 +37,14 @@ def _backends() -> list[str]:
     return [o.backend for o in found]
 
 
+@pytest.fixture
+def once(backend: str) -> None:
+    """Skip a test of what is the same on both backends, and takes long, on all but the last."""
+    last = _backends()[-1]
+    if backend != last:
+        pytest.skip(f"the same program on both backends: tested on {last}")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for `backend`, itself or through `stack`, on each that works here."""
     if "backend" in metafunc.fixturenames:

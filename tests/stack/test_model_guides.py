@@ -127,10 +127,8 @@ def pump(folder: Path) -> Path:
     return folder / "pump"
 
 
-def test_the_guides(shell: Shell, backend: str, tmp_path: Path) -> None:
+def test_the_guides(once: None, shell: Shell, tmp_path: Path) -> None:
     # One test: what they show happens one after the other, on one stack.
-    if backend == "compose" and "native" in os.environ.get("STACK_BACKENDS", ""):
-        pytest.skip("the commands are the same on both backends and run natively")
     *install, removal = commands(PACKAGES)
     assert removal.startswith("make remove")
     left = [command for command in commands(MODELS) if command not in ELSEWHERE]

@@ -166,7 +166,7 @@ def test_sensor_data_comes_in_as_json_over_http(running: Stack, influxdb: Influx
     assert requests.post(url, json={**late, "power": 2}, timeout=10).status_code == 204
     (row,) = wait_for("the point without a time", lambda: rows(influxdb, "http2"))
     said = running.log("telegraf")
-    assert "passed over a point of turbine, device http2: its time, \"soon\", is to be" in said
+    assert 'passed over a point of turbine, device http2: its time, "soon", is to be' in said
     assert before < row["time"] < before + 60 * SECOND  # type: ignore[operator]
 
 

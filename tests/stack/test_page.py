@@ -139,7 +139,9 @@ def test_it_asks_no_other_machine(url: str, watched: Watched) -> None:
         ("/replay", "light"),
     ],
 )
-def test_it_can_be_used_by_everybody(url: str, browser: Browser, place: str, theme: str) -> None:
+def test_it_can_be_used_by_everybody(
+    once: None, url: str, browser: Browser, place: str, theme: str
+) -> None:
     context = browser.new_context(
         viewport={"width": 683, "height": 768}, color_scheme="dark" if theme == "dark" else "light"
     )
@@ -289,7 +291,9 @@ stream|from().measurement('replayed')|log().level('DEBUG')
     assert watched.errors() == []
 
 
-def test_a_day_at_one_hertz_stays_smooth(live: Stack, url: str, watched: Watched) -> None:
+def test_a_day_at_one_hertz_stays_smooth(
+    once: None, live: Stack, url: str, watched: Watched
+) -> None:
     """Three fields of 86,400 points: drawn soon, and moved at more than 16 frames a second."""
     influxdb = InfluxDB(live.addresses.urls()["influxdb"])
     end = int(time.time()) - 3600
@@ -353,7 +357,7 @@ def test_a_stopped_engine_is_shown_and_comes_back(
     page.close()
 
 
-def test_a_stopped_flow_is_shown(live: Stack, url: str, browser: Browser) -> None:
+def test_a_stopped_flow_is_shown(once: None, live: Stack, url: str, browser: Browser) -> None:
     """InfluxDB answers and has no place for the points: the page names the hop that gets none."""
     page = Watched(browser.new_page()).open(url)
     hop = page.locator("[data-hop=influxdb]")
