@@ -154,6 +154,21 @@ class Feed:
         """
         raise NotImplementedError
 
+    def alone(self, frame: bytes) -> bool:  # noqa: ARG002
+        """Take a point that came alone, if that is quicker than by `points`.
+
+        Parameters
+        ----------
+        frame : bytes
+            The point's.
+
+        Returns
+        -------
+        bool
+            Whether it is handled; if not, nothing has happened.
+        """
+        return False
+
     def begin(self, begin: udf_pb2.BeginBatch) -> None:
         """Take the begin of a batch."""
         self.health.tell("unexpected", f"a {self.udf.wants} UDF was sent a batch {begin.name!r}")

@@ -75,7 +75,8 @@ class Runner:
                 block, (starts, ends) = self._connection.read_block()
                 if not starts:
                     return 0
-                self._block(block, np.array(starts, np.int64), np.array(ends, np.int64))
+                if len(starts) > 1 or not self._alone(block[starts[0] : ends[0]]):
+                    self._block(block, np.array(starts, np.int64), np.array(ends, np.int64))
                 self._connection.patient = self._feed is not None and self._feed.patient
         except BrokenPipeError:
             logger.info("Kapacitor closed its end of the pipe")
@@ -105,6 +106,14 @@ class Runner:
             logger.info("the last results could not be sent: %s", error)
         if self.statistics.points or self._feed is not None:
             logger.info("%s finished: %s", self._name, self.statistics)
+
+    def _alone(self, frame: bytes) -> bool:
+        feed = self._feed
+        if feed is None or not frame or frame[0] != _POINT or not feed.alone(frame):
+            return False
+        self.statistics.points += 1
+        self._emit(feed)
+        return True
 
     def _block(self, block: bytes, starts: Ints, ends: Ints) -> None:
         """Handle the frames of a block in their order."""
