@@ -77,6 +77,7 @@ lint: .venv/ready ## Check the Python code and the TICKscripts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@MYPYPATH=udf:telegraf:. .venv/bin/mypy -p stack -p simulator -p kapacitor.udf -p detectors -p lineprotocol -p processors -p page
+	@MYPYPATH=udf:telegraf:.:packages/turbine/udf .venv/bin/mypy packages/turbine
 	@$(RUN) stack lint
 
 new-udf: .venv/ready ## Write a new UDF with its task, declaration and test (NAME=vibration KIND=window)

@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -196,7 +197,7 @@ def main(
         about["scores"] = measure(output)
     about["made_with"] = {
         "python": ".".join(map(str, sys.version_info[:3])),
-        **{name: modelfile.metadata.version(name) for name in ("numpy", "skops")},
+        **{name: metadata.version(name) for name in ("numpy", "skops")},
     }
     modelfile.save(models, output, ("scikit-learn",), **about)
     console.print(f"{output} in {time.monotonic() - began:.0f} s")

@@ -118,7 +118,7 @@ class NormalBehaviour:
                 continue
             scores = np.full(columns.shape[1], -1.0)
             scores[usable] = self._score_one(
-                name, columns[np.ix_(needed, usable)], columns[rows[name], usable]
+                name, columns[needed][:, usable], columns[rows[name], usable]
             )
             larger = (scores > best) | (usable & (worst < 0))
             best[larger] = scores[larger]
