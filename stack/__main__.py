@@ -67,7 +67,11 @@ def up(services: Services = None) -> None:
 def down() -> None:
     """Stop the stack and keep its data. Engines kept warm for cases stop as well."""
     case_engine.stop_all()
-    stack = choose.running_live()
+    try:
+        stack = choose.running_live()
+    except StackError:
+        console.print("Nothing to stop: the stack is not running.")
+        return
     stack.down()
     console.print(f"Stopped ({stack.backend}). The data is kept; `make clean` deletes it.")
 
