@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from rich.console import Console
 
@@ -19,6 +20,10 @@ from stack.settings import ROOT
 from stack.testing import VARIABLE
 
 LOG_LINES = 40
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure() -> None:

@@ -181,7 +181,7 @@ def test_wrong_data_is_refused(tmp_path: Path) -> None:
         Band(np.arange(3), np.zeros(3), np.zeros(2))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     count=st.integers(0, 300),
     most=st.integers(2, 80),
