@@ -105,6 +105,14 @@ def test_a_bad_line_is_named_and_left_out(files: dict[str, Path], tmp_path: Path
     assert "bad.lp:12: the point has no time" in done.stderr
 
 
+def test_a_wrong_precision_is_noticed(files: dict[str, Path]) -> None:
+    done = run("-d", files["lp"], *WINDOW)
+    assert done.returncode == 0
+    assert "400 points, 0 windows in" in done.stderr
+    assert "from 1970-01-01T00:00:00.000000000 to 1970-01-01T00:00:00.000000399 UTC" in done.stderr
+    assert "--precision is another" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -106,6 +107,8 @@ def _requests(
     def counted() -> Iterator[Point]:
         for point in points:
             sent.points += 1
+            sent.earliest = min(sent.earliest, point.time or 0)
+            sent.latest = max(sent.latest, point.time or 0)
             yield point
 
     return batch_requests(Windows(rule, grouping).cut(counted()), sent)
@@ -246,6 +249,13 @@ def main(
         _write(results.lines(points), output)
     summary = f"{sent.points} points, {sent.windows} windows in; {len(points)} results out"
     _err.print(summary, highlight=False, style="dim")
+    if rule is not None and sent.points and not sent.windows:
+        begin, end = (np.datetime64(time, "ns") for time in (sent.earliest, sent.latest))
+        _err.print(
+            f"[yellow]no window was complete:[/] the points are from {begin} to {end} UTC; if that "
+            "is not when they were, --precision is another; a window ends when a later point comes",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     if diff:
         _print_diff(diff, expected or [], points)
         raise typer.Exit(DIFFERS)

@@ -19,6 +19,8 @@ class Sent:
 
     points: int = 0
     windows: int = 0
+    earliest: int = 2**63 - 1
+    latest: int = -(2**63)
 
 
 def _fill(message: udf_pb2.Point, point: Point, group: str) -> None:
