@@ -103,6 +103,21 @@ class Columns:
         )
 
 
+def point_of(frame: bytes) -> udf_pb2.Point | None:
+    """Return the point of a frame, parsed with protobuf; None if it holds none."""
+    try:
+        request = udf_pb2.Request.FromString(frame)
+    except DecodeError:
+        return None
+    return request.point if request.WhichOneof("message") == "point" else None
+
+
+def number_of(point: udf_pb2.Point, field: str) -> float | int | None:
+    """Return a field that is a number; of two with the same name, the float."""
+    value: float | None = point.fieldsDouble.get(field)
+    return point.fieldsInt.get(field) if value is None else value
+
+
 class Decoder:
     """Decodes the named fields of points.
 
@@ -169,21 +184,14 @@ class Decoder:
 
     def _parse(self, frame: bytes, index: int, columns: Columns, groups: list[str]) -> None:
         """Decode one frame with protobuf."""
-        try:
-            request = udf_pb2.Request.FromString(frame)
-        except DecodeError:
+        point = point_of(frame)
+        if point is None:
             columns.status[:, index] = MALFORMED
             return
-        if request.WhichOneof("message") != "point":
-            columns.status[:, index] = MALFORMED
-            return
-        point = request.point
         columns.times[index] = point.time
         groups[index] = point.group
         for row, field in enumerate(self.fields):
-            value: float | int | None = point.fieldsDouble.get(field)
-            if value is None:
-                value = point.fieldsInt.get(field)
+            value = number_of(point, field)
             if value is not None:
                 good = np.isfinite(value)
                 columns.status[row, index] = GOOD if good else NOT_FINITE

@@ -5,12 +5,20 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from kapacitor.udf import udf_pb2
 from kapacitor.udf.framing import encode_varint
 from kapacitor.udf.typed.base import BATCH, STREAM, Feed, TypedUDF
-from kapacitor.udf.typed.columns import GOOD, MALFORMED, REASONS, Columns, Floats, Ints
+from kapacitor.udf.typed.columns import (
+    GOOD,
+    MALFORMED,
+    REASONS,
+    Columns,
+    Floats,
+    Ints,
+    number_of,
+    point_of,
+)
 from kapacitor.udf.typed.health import Health
 from kapacitor.udf.typed.results import Batch, Result, as_results, point_body
 
@@ -175,17 +183,12 @@ class StreamFeed(Feed):
         """Handle a good point without arrays, which on a slow stream cost more than all else."""
         if self._in_arrays:
             return False
-        try:
-            request = udf_pb2.Request.FromString(frame)
-        except DecodeError:
+        point = point_of(frame)
+        if point is None:
             return False
-        if request.WhichOneof("message") != "point":
-            return False
-        point, values = request.point, []
+        values = []
         for field in self.decoder.fields:
-            value: float | None = point.fieldsDouble.get(field)
-            if value is None:
-                value = point.fieldsInt.get(field)
+            value = number_of(point, field)
             if value is None or not math.isfinite(value):
                 return False
             values.append(float(value))
