@@ -13,7 +13,7 @@ import logging
 import select
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from kapacitor.udf import stats, udf_pb2
@@ -143,21 +143,12 @@ class Connection:
             self._reporter = stats.start(kind, init, self._totals)
 
     def _totals(self) -> dict[str, float]:
-        counts = self.statistics
         # In this order: a block that ends meanwhile is left out for now, not counted twice.
-        busy, since = counts.busy, self._busy_since
-        return {
-            "points": counts.points,
-            "batches": counts.batches,
-            "responses": counts.responses,
-            "bytes_in": counts.bytes_in,
-            "quarantined": counts.quarantined,
-            "incomplete": counts.incomplete,
-            "failed": counts.failed,
-            "snapshots": counts.snapshots,
-            "snapshot_bytes": counts.snapshot_bytes,
-            "busy": busy + (time.monotonic() - since if since is not None else 0.0),
-        }
+        counts, since = asdict(self.statistics), self._busy_since
+        del counts["started"]
+        if since is not None:
+            counts["busy"] += time.monotonic() - since
+        return counts
 
     def close(self) -> None:
         """Send what is gathered and stop the attendant; the streams stay open.
