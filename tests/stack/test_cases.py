@@ -18,6 +18,7 @@ from stack.cases.engine import stop_all
 from stack.cases.walk import ACCEPTED, DIFFERS, FAILED, PASSED, Result, junit, walk
 from stack.isolated import project_name
 from stack.settings import ROOT, STATE
+from tests.documents import commands
 
 pytestmark = pytest.mark.stack
 
@@ -174,13 +175,13 @@ def test_the_command_runs_one_case_against_a_warm_engine(backend: str, tmp_path:
 
 
 def test_the_commands_of_the_readme_work(backend: str) -> None:
-    block = (CASES / "README.md").read_text().partition("```sh\n")[2].partition("```")[0]
-    everything, *commands = [line.partition("#")[0].strip() for line in block.splitlines()]
+    printed = commands((CASES / "README.md").read_text())
+    everything, *others = [line.partition("#")[0].strip() for line in printed]
     assert everything == "make test-tasks", "the tests above do that"
     expected = CASES / "cpu_alert" / "expected.json"
     before = expected.read_bytes()
     try:
-        for line in commands:
+        for line in others:
             done = subprocess.run(
                 line.split(), cwd=ROOT, env={**os.environ, "STACK": backend},
                 capture_output=True, text=True, check=False,

@@ -6,12 +6,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from stack.isolated import project_name
 from stack.settings import ROOT, Addresses
+from tests.documents import fences
 
 pytestmark = pytest.mark.stack
 
@@ -31,17 +33,12 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    text = GUIDE.read_text()
-    fences = [
-        (text.count("\n", 0, m.start()) + 2, m[1], m[2])
-        for m in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    ]
     found = []
-    for at, (line, language, content) in enumerate(fences):
-        if language == "sh":
-            after = fences[at + 1] if at + 1 < len(fences) else None
-            output = after[2] if after and after[1] == "text" else None
-            found.append(Block(line, content, output))
+    shown = fences(GUIDE.read_text())
+    for block, after in pairwise([*shown, None]):
+        if block is not None and block.language == "sh":
+            output = after.content if after and after.language == "text" else None
+            found.append(Block(block.line, block.content, output))
     return found
 
 

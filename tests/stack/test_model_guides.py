@@ -1,7 +1,6 @@
 """docs/models.md and docs/packages.md: their commands and the package they show, on a stack."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import modelfile
 from stack.api import InfluxDB, wait_for
 from stack.isolated import project_name
 from stack.settings import ROOT, Addresses
+from tests.documents import commands, fences
 
 pytestmark = pytest.mark.stack
 
@@ -28,24 +28,11 @@ ELSEWHERE = {
 }
 
 
-def fences(document: Path, language: str) -> list[str]:
-    text = document.read_text()
-    return [m[1] for m in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)]
-
-
-def commands(document: Path) -> list[str]:
-    """Return the commands of a document; a line that ends with a backslash goes on."""
-    text = "\n".join(fences(document, "sh"))
-    return [line for line in re.split(r"(?<!\\)\n", text) if line.strip()]
-
-
 def shown(name: str) -> str:
-    """Return what docs/packages.md shows of a file of the package."""
-    found = re.search(
-        rf"^\*\*{re.escape(name)}\.\*\*.*?^```\w+\n(.*?)^```$", PACKAGES.read_text(), re.M | re.S
-    )
-    assert found, name
-    return found[1]
+    """Return what docs/packages.md shows of a file of the package: the block after its name."""
+    _, named, after = PACKAGES.read_text().partition(f"\n**{name}.**")
+    assert named, name
+    return fences(after)[0].content
 
 
 class Shell:
@@ -56,8 +43,8 @@ class Shell:
         self.urls = addresses.urls()
         self.secrets = folder / "secrets"
         self.secrets.mkdir()
-        (settings,) = fences(MODELS, "ini")
-        env = dict(line.split("=", 1) for line in settings.splitlines())
+        (settings,) = fences(MODELS.read_text(), "ini")
+        env = dict(line.split("=", 1) for line in settings.content.splitlines())
         assert env == {
             "COMPOSE_PROFILES": "mqtt", "MQTT_PASSWORD_FILE": "./secrets/mqtt_password",
         }  # fmt: skip
@@ -129,9 +116,9 @@ def pump(folder: Path) -> Path:
 
 def test_the_guides(once: None, shell: Shell, tmp_path: Path) -> None:
     # One test: what they show happens one after the other, on one stack.
-    *install, removal = commands(PACKAGES)
+    *install, removal = commands(PACKAGES.read_text())
     assert removal.startswith("make remove")
-    left = [command for command in commands(MODELS) if command not in ELSEWHERE]
+    left = [command for command in commands(MODELS.read_text()) if command not in ELSEWHERE]
 
     def take(start: str) -> str:
         found = next(command for command in left if command.startswith(start))

@@ -9,14 +9,11 @@ import pytest
 
 from stack.isolated import project_name
 from stack.settings import ROOT, Addresses
+from tests.documents import commands
 
 pytestmark = pytest.mark.stack
 
-COMMANDS = [
-    line
-    for block in re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-    for line in block.splitlines()
-]
+COMMANDS = commands((ROOT / "README.md").read_text())
 #: Not run here, and why.
 ELSEWHERE = {
     "make test": "runs this test",

@@ -16,6 +16,7 @@ from stack.api import InfluxDB
 from stack.backend import Stack
 from stack.isolated import project_name
 from stack.settings import Addresses
+from tests.documents import commands, fences
 from tests.telegraf.real import DEADLINE, ROOT, binary, environment
 
 pytestmark = pytest.mark.stack
@@ -23,11 +24,7 @@ pytestmark = pytest.mark.stack
 README = (ROOT / "telegraf/processors/README.md").read_text()
 #: Section -> its commands.
 COMMANDS = {
-    title: [
-        line
-        for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        for line in block.splitlines()
-    ]
+    title: commands(text)
     for title, text in re.findall(r"^#+ (.*?)\n(.*?)(?=^#+ |\Z)", README, re.MULTILINE | re.DOTALL)
 }
 #: In the test the benchmarks are small.
@@ -89,8 +86,8 @@ def test_every_command_is_in_a_section_that_is_run() -> None:
 
 
 def test_the_configuration_works_as_printed(tmp_path: Path) -> None:
-    (text,) = re.findall(r"^```toml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    text = text.replace("/var/lib/telegraf", str(tmp_path))
+    (block,) = fences(README, "toml")
+    text = block.content.replace("/var/lib/telegraf", str(tmp_path))
     state = Path(tomllib.loads(text)["processors"]["execd"][0]["command"][-1])
     assert state.parent == tmp_path
     lines, out = tmp_path / "in.lp", tmp_path / "out.lp"
